@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple, get_args
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional
 
 Compatibility = Literal["pc", "dp", "additive", "uniform"]
 Match = Literal["global", "local"]
@@ -23,6 +24,12 @@ def check_option(name: str, value: object, allowed: object) -> None:
     options = get_args(allowed)
     if value not in options:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, options))}; got {value!r}")
+
+
+def check_count(name: str, value: object) -> None:
+    """Raise ValueError unless ``value`` is a whole number of at least 1."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{name} must be a whole number of at least 1; got {value!r}")
 
 
 class Attended(NamedTuple):
@@ -41,14 +48,15 @@ def parametrised_scores(
 ) -> Float[Tensor, "b h w"]:
     """Parametrised compatibility (pc): c_i = <u, l_i + g>, with one learned direction u.
 
-    Computed as <u, l_i> + <u, g>, so the sum l_i + g is never stored. ``g=None`` leaves <u, g> out: a constant over
-    positions, which a softmax over positions removes exactly.
+    Computed as <u, l_i> + <u, g>, so the sum l_i + g is never stored: in bfloat16 a large g would drown l_i. The two
+    products are added in float32 at least. ``g=None`` leaves <u, g> out: a constant over positions, which a softmax
+    over positions removes exactly.
 
     Source: Jetley et al. (2018), section 3.2; the authors' code adds the scalar ``bias``.
     Raises: ValueError when the channels of ``local``, ``g`` and ``u`` differ.
     """
     _same_channels(local, g=g, u=u)
-    scores = torch.einsum("bchw,c->bhw", local, u)
+    scores = _at_least_float32(_inner_products(local, u))
     if g is not None:
         scores = scores + (g @ u)[:, None, None]
     return scores if bias is None else scores + bias
@@ -61,7 +69,7 @@ def dot_scores(local: Float[Tensor, "b c h w"], g: Float[Tensor, "b c"]) -> Floa
     Raises: ValueError when the channels of ``local`` and ``g`` differ.
     """
     _same_channels(local, g=g)
-    return torch.einsum("bchw,bc->bhw", local, g)
+    return _inner_products(local, g)
 
 
 def additive_scores(
@@ -78,13 +86,15 @@ def additive_scores(
     Source: Bahdanau et al. (2015), written for one query g. Not in Jetley et al. (2018).
     Raises: ValueError when a matrix does not fit its vector.
     """
-    if w_local.shape[1] != local.shape[1] or w_global.shape[1] != g.shape[1]:
+    rows = len(u)
+    if w_local.shape != (rows, local.shape[1]) or w_global.shape != (rows, g.shape[1]):
         raise ValueError(
-            f"w_local must have {local.shape[1]} columns and w_global {g.shape[1]}; "
+            f"w_local must be ({rows}, {local.shape[1]}) and w_global ({rows}, {g.shape[1]}) to fit u, local and g; "
             f"got {tuple(w_local.shape)} and {tuple(w_global.shape)}"
         )
-    hidden = torch.einsum("bchw,dc->bdhw", local, w_local) + (g @ w_global.T)[:, :, None, None]
-    return torch.einsum("bdhw,d->bhw", hidden.tanh(), u)
+    # A matrix applied at every position is a 1x1 convolution, which keeps the memory format of the map.
+    hidden = functional.conv2d(local, w_local[:, :, None, None]) + (g @ w_global.T)[:, :, None, None]
+    return _inner_products(hidden.tanh(), u)
 
 
 def uniform_scores(local: Float[Tensor, "b c h w"]) -> Float[Tensor, "b h w"]:
@@ -114,13 +124,12 @@ def attend(
             f"scores must be (b, h, w) = {(local.shape[0], *local.shape[2:])} to fit local {tuple(local.shape)}; "
             f"got {tuple(scores.shape)}"
         )
-    scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
-    if normalise == "softmax":
-        weights = scores.flatten(1).softmax(dim=1).view_as(scores)
-        vector = torch.einsum("bchw,bhw->bc", local, weights.to(local.dtype))
-    else:
-        weights = scores.sigmoid()
-        vector = torch.einsum("bchw,bhw->bc", local, weights.to(local.dtype)) / scores[0].numel()
+    scores = _at_least_float32(scores)
+    weights = scores.flatten(1).softmax(dim=1).view_as(scores) if normalise == "softmax" else scores.sigmoid()
+    # sum_i a_i l_i: the row of weights times the matrix whose n rows are the local vectors.
+    vector = (weights.to(local.dtype).flatten(1)[:, None] @ local.flatten(2).mT)[:, 0]
+    if normalise == "sigmoid":
+        vector = vector / (local.shape[2] * local.shape[3])
     return Attended(vector, weights, scores)
 
 
@@ -136,6 +145,8 @@ class AttentionEstimator(nn.Module):
             <u, P l_i> = <P'u, l_i> and sum a_i P l_i = P sum a_i l_i, so P never touches the map. Where c = k
             nothing is projected.
         normalise: ``"softmax"`` (the paper) or ``"sigmoid"``.
+        own_g: True gives this level a g of its own: g goes through BN - ReLU - dropout - Linear even where c = k.
+            ``"additive"`` has its own W_g in any case.
         use_g: False builds no path for g at all (only pc with softmax, where g cannot change the result, and uniform).
         dropout: rate before the projection of g (the authors' 0.5).
 
@@ -156,6 +167,7 @@ class AttentionEstimator(nn.Module):
         compatibility: Compatibility = "pc",
         match: Match = "global",
         normalise: Normalise = "softmax",
+        own_g: bool = False,
         use_g: bool = True,
         dropout: float = 0.5,
     ) -> None:
@@ -163,9 +175,8 @@ class AttentionEstimator(nn.Module):
         check_option("compatibility", compatibility, Compatibility)
         check_option("match", match, Match)
         check_option("normalise", normalise, Normalise)
-        for name, channels in (("local_channels", local_channels), ("global_channels", global_channels)):
-            if channels < 1:
-                raise ValueError(f"{name} must be at least 1; got {channels}")
+        check_count("local_channels", local_channels)
+        check_count("global_channels", global_channels)
         if not use_g and (compatibility in ("dp", "additive") or (compatibility == "pc" and normalise != "softmax")):
             raise ValueError(
                 f"use_g=False needs compatibility='pc' with normalise='softmax' (there g cancels) or 'uniform'; "
@@ -182,9 +193,9 @@ class AttentionEstimator(nn.Module):
                 nn.BatchNorm1d(global_channels, eps=1e-3),
                 nn.ReLU(),
                 nn.Dropout(dropout),
-                nn.Linear(global_channels, local_channels),
+                nn.Linear(global_channels, self.out_channels),
             )
-            if differ and match == "global" and self.uses_g and compatibility != "additive"
+            if self.uses_g and compatibility != "additive" and (own_g or (differ and match == "global"))
             else None
         )
         self.project_local = (
@@ -237,6 +248,19 @@ class AttentionEstimator(nn.Module):
 def _unit_uniform(channels: int) -> nn.Parameter:
     bound = channels**-0.5
     return nn.Parameter(torch.empty(channels).uniform_(-bound, bound))
+
+
+def _at_least_float32(x: Tensor) -> Tensor:
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def _inner_products(local: Tensor, query: Tensor) -> Tensor:
+    """<query, l_i> at every position, as (b, h, w); ``query`` is (c,), or (b, c): one for each picture."""
+    if not local.is_contiguous():  # channels_last: each l_i lies in one piece
+        return torch.einsum("bchw,c->bhw" if query.ndim == 1 else "bchw,bc->bhw", local, query)
+    # A row times a matrix reads the map as it lies; the einsum would first copy it (on a CPU 4 times slower).
+    b, c, h, w = local.shape
+    return (query.expand(b, c)[:, None] @ local.flatten(2)).view(b, h, w)
 
 
 def _same_channels(local: Tensor, **vectors: Tensor | None) -> None:

@@ -1,115 +1,38 @@
-"""Whole models: a trunk, attention estimators on its levels, and a classifier.
+"""Whole models: the builders of the paper's networks, and attention for any other network.
 
-``model(images)`` gives logits, so whatever expects a classifier works; ``model.attend(images)`` also gives the maps.
+A builder gives an ``AttentionClassifier``, records on it what it was called with (``model.config``), and is listed in
+``BUILDERS``; ``build(model.config)`` makes the same network again, with fresh weights.
 """
 
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, NamedTuple, ParamSpec
+from typing import Any, ParamSpec
 
-import torch
-from jaxtyping import Float
-from torch import Tensor, nn
+from .attention import Compatibility, Match, Normalise
+from .classifier import AttentionClassifier, AttentionOutput, Combine, attention_maps, needs_global
+from .nodes import node_shapes
+from .resnet import ResNetTrunk
+from .transfer import attend_to
+from .trunks import AttentionVGGTrunk, ProgressiveVGGTrunk, SmallTrunk, VGGTrunk
 
-from .attention import Attended, AttentionEstimator, Compatibility, Match, Normalise, check_option
-from .trunks import AttentionVGGTrunk, SmallTrunk, Trunk, VGGTrunk, check_images
-
-Combine = Literal["concat", "indep", "global"]
-
-
-class AttentionOutput(NamedTuple):
-    """Logits (b, K); one ``Attended`` per level, shallow to deep (empty for ``combine="global"``); g (b, k) or None."""
-
-    logits: Float[Tensor, "b classes"]
-    attended: tuple[Attended, ...]
-    g: Float[Tensor, "b k"] | None
-
-
-class AttentionClassifier(nn.Module):
-    """A classifier that looks: logits from the attended vectors g_a^1 ... g_a^S of a trunk's levels.
-
-    Args:
-        trunk: gives ``Features(local, g)``; its ``local_channels`` set the levels.
-        num_classes: K.
-        compatibility, match, normalise: as in ``AttentionEstimator``.
-        combine: how the levels are classified.
-            ``"concat"``: each g_a^s - BN - ReLU - dropout, concatenated, one linear layer.
-            ``"indep"``: each g_a^s - BN - ReLU - dropout - linear layer of its own; the class probabilities are
-            averaged and the logits are the log of that mean (the paper's text; the authors' code adds logits at three
-            levels and log-probabilities at two).
-            ``"global"``: no attention; g - BN - ReLU - dropout - linear. The control for dp and sigmoid.
-        dropout: multiplies the authors' rate of 0.5 in the head and in the projections of g.
-
-    A trunk without a global path gives estimators that use no g (pc with softmax, or uniform).
-
-    Source: Jetley et al. (2018), section 3; head as in the authors' code.
-    Raises: ValueError on unknown options, ``num_classes`` below 1, or ``combine="global"`` on a trunk without g.
-    """
-
-    config: dict[str, Any]  # what a builder below was called with; empty for a model put together by hand
-
-    def __init__(
-        self,
-        trunk: Trunk,
-        num_classes: int,
-        *,
-        compatibility: Compatibility = "pc",
-        combine: Combine = "concat",
-        match: Match = "global",
-        normalise: Normalise = "softmax",
-        dropout: float = 1.0,
-    ) -> None:
-        super().__init__()
-        check_option("combine", combine, Combine)
-        if num_classes < 1:
-            raise ValueError(f"num_classes must be at least 1; got {num_classes}")
-        if combine == "global" and not trunk.has_global:
-            raise ValueError("combine='global' classifies from g; build the trunk with global_path=True")
-        self.config = {}
-        self.trunk, self.num_classes, self.combine = trunk, num_classes, combine
-        estimators = [
-            AttentionEstimator(
-                channels,
-                trunk.global_channels,
-                compatibility=compatibility,
-                match=match,
-                normalise=normalise,
-                use_g=trunk.has_global,
-                dropout=0.5 * dropout,
-            )
-            for channels in (() if combine == "global" else trunk.local_channels)
-        ]
-        lengths = [e.out_channels for e in estimators] or [trunk.global_channels]
-        self.estimators = nn.ModuleList(estimators)
-        self.prepare = nn.ModuleList(
-            nn.Sequential(nn.BatchNorm1d(n, eps=1e-3), nn.ReLU(), nn.Dropout(0.5 * dropout)) for n in lengths
-        )
-        inputs = lengths if combine == "indep" else [sum(lengths)]
-        self.classifiers = nn.ModuleList(nn.Linear(n, num_classes) for n in inputs)
-
-    def attend(self, images: Float[Tensor, "b c h w"]) -> AttentionOutput:
-        """Logits and, for every level, the attended vector, the weights (the map) and the scores.
-
-        Raises: TypeError unless ``images`` is floating point; ValueError unless it is (b, in_channels, h, w).
-        """
-        check_images(images, self.trunk.in_channels)
-        features = self.trunk(images)
-        attended = tuple(
-            estimator(local, features.g) for estimator, local in zip(self.estimators, features.local, strict=False)
-        )
-        vectors = [a.vector for a in attended] or [features.g]
-        prepared = [prepare(v) for prepare, v in zip(self.prepare, vectors, strict=True)]
-        if self.combine == "indep":
-            each = torch.stack([layer(v) for layer, v in zip(self.classifiers, prepared, strict=True)])
-            logits = each.log_softmax(dim=-1).logsumexp(dim=0) - torch.tensor(float(len(prepared))).log()
-        else:
-            logits = self.classifiers[0](torch.cat(prepared, dim=1))
-        return AttentionOutput(logits, attended, features.g)
-
-    def forward(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b classes"]:
-        return self.attend(images).logits
-
+__all__ = [
+    "BUILDERS",
+    "AttentionClassifier",
+    "AttentionOutput",
+    "Combine",
+    "attend_to",
+    "attention_maps",
+    "attention_resnet164",
+    "attention_vgg",
+    "build",
+    "node_shapes",
+    "resnet164",
+    "small_attention_net",
+    "vgg",
+    "vgg_gap",
+    "vgg_pan",
+]
 
 P = ParamSpec("P")
 
@@ -141,6 +64,7 @@ def attention_vgg(
     combine: Combine = "concat",
     match: Match = "global",
     normalise: Normalise = "softmax",
+    g_per_level: bool = False,
     width: float = 1.0,
     dropout: float = 1.0,
     in_channels: int = 3,
@@ -162,7 +86,7 @@ def attention_vgg(
         width=width,
         levels=levels,
         dropout=dropout,
-        global_path=_needs_global(compatibility, combine, global_path),
+        global_path=needs_global(compatibility, combine, global_path),
         pooled_local=pooled_local,
     )
     return AttentionClassifier(
@@ -172,6 +96,7 @@ def attention_vgg(
         combine=combine,
         match=match,
         normalise=normalise,
+        g_per_level=g_per_level,
         dropout=dropout,
     )
 
@@ -193,6 +118,105 @@ def vgg(
 
 
 @_builder
+def vgg_gap(
+    num_classes: int = 100, *, width: float = 1.0, dropout: float = 1.0, in_channels: int = 3
+) -> AttentionClassifier:
+    """The network that class activation maps (CAM) need: 13 convolutions, average pooling, one linear layer.
+
+    The trunk of ``attention_vgg``, whose two pools leave 8x8 positions of 32x32 pictures; layer 13 is averaged and
+    classified without BN, ReLU or dropout in between, so that sum_c w_kc l_ic is what position i says for class k. The
+    average is ``compatibility="uniform"`` at one level.
+
+    Source: Jetley et al. (2018), the VGG-GAP baseline, after Zhou et al. (2016); its layers are inferred.
+    Raises: ValueError naming the argument out of range.
+    """
+    trunk = AttentionVGGTrunk(in_channels=in_channels, width=width, levels=1, dropout=dropout, global_path=False)
+    return AttentionClassifier(trunk, num_classes, compatibility="uniform", head="linear", dropout=dropout)
+
+
+@_builder
+def vgg_pan(
+    num_classes: int = 100,
+    *,
+    width: float = 1.0,
+    dropout: float = 1.0,
+    in_channels: int = 3,
+    global_path: bool = True,
+) -> AttentionClassifier:
+    """Progressive attention: a sigmoid pc mask on layer 10 is fed on, softmax pc at layer 13 classifies.
+
+    ``attend`` shows both, the mask first. Options as in ``attention_vgg``; see ``ProgressiveVGGTrunk`` for what differs
+    from the paper.
+
+    Source: the authors' code (VGG-PAN).
+    Raises: ValueError naming the argument out of range.
+    """
+    trunk = ProgressiveVGGTrunk(in_channels=in_channels, width=width, dropout=dropout, global_path=global_path)
+    return AttentionClassifier(trunk, num_classes, dropout=dropout)
+
+
+@_builder
+def resnet164(
+    num_classes: int = 100, *, width: float = 1.0, blocks: int = 18, in_channels: int = 3
+) -> AttentionClassifier:
+    """The plain pre-activation ResNet-164: 1,726,388 parameters at 100 classes.
+
+    ``blocks`` per stage give ``9 * blocks + 2`` layers. BN - ReLU - average over positions - linear; no dropout.
+
+    Source: He et al. (2016), as the authors' code uses it.
+    Raises: ValueError naming the argument out of range.
+    """
+    trunk = ResNetTrunk(in_channels=in_channels, width=width, blocks=blocks, levels=1, tail="average")
+    return AttentionClassifier(trunk, num_classes, combine="global", head="linear")
+
+
+@_builder
+def attention_resnet164(
+    num_classes: int = 100,
+    *,
+    levels: int = 2,
+    compatibility: Compatibility = "pc",
+    combine: Combine = "concat",
+    match: Match = "global",
+    normalise: Normalise = "softmax",
+    g_per_level: bool = False,
+    width: float = 1.0,
+    blocks: int = 18,
+    dropout: float = 1.0,
+    in_channels: int = 3,
+    global_path: bool = True,
+) -> AttentionClassifier:
+    """The paper's residual attention network (RN-att2): 2,430,134 parameters at 100 classes.
+
+    ResNet-164 that attends to the ends of its stages 2 and 3 (``levels=3``: 1, 2 and 3; ``levels=1``: 3), with a
+    convolution block and a linear layer that make g. Options as in ``attention_vgg``; ``blocks`` as in ``resnet164``.
+
+    Source: Jetley et al. (2018) and the authors' code.
+    Raises: ValueError naming the argument out of range.
+    """
+    has_global = needs_global(compatibility, combine, global_path)
+    trunk = ResNetTrunk(
+        in_channels=in_channels,
+        width=width,
+        blocks=blocks,
+        levels=levels,
+        tail="conv" if has_global else "none",
+        dropout=dropout,
+    )
+    return AttentionClassifier(
+        trunk,
+        num_classes,
+        compatibility=compatibility,
+        combine=combine,
+        match=match,
+        normalise=normalise,
+        g_per_level=g_per_level,
+        head_rate=0.3,
+        dropout=dropout,
+    )
+
+
+@_builder
 def small_attention_net(
     num_classes: int = 10,
     *,
@@ -201,6 +225,7 @@ def small_attention_net(
     combine: Combine = "concat",
     match: Match = "global",
     normalise: Normalise = "softmax",
+    g_per_level: bool = False,
     in_channels: int = 3,
     global_path: bool = True,
 ) -> AttentionClassifier:
@@ -210,7 +235,7 @@ def small_attention_net(
     Raises: ValueError naming the argument out of range.
     """
     trunk = SmallTrunk(
-        in_channels=in_channels, levels=levels, global_path=_needs_global(compatibility, combine, global_path)
+        in_channels=in_channels, levels=levels, global_path=needs_global(compatibility, combine, global_path)
     )
     return AttentionClassifier(
         trunk,
@@ -219,12 +244,12 @@ def small_attention_net(
         combine=combine,
         match=match,
         normalise=normalise,
+        g_per_level=g_per_level,
         dropout=0.0,
     )
 
 
-def _needs_global(compatibility: str, combine: str, asked: bool) -> bool:
-    return asked and (compatibility != "uniform" or combine == "global")
+BUILDERS["attend_to"] = attend_to  # records its own config: weights are not part of it
 
 
 def build(config: Mapping[str, Any]) -> AttentionClassifier:

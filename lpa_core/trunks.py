@@ -1,21 +1,29 @@
 """Trunks: networks that name their local features and their global vector.
 
 A trunk turns pictures into ``Features``: one map of local features per attention level, shallow to deep, and the
-global vector g. It knows nothing of attention; ``models.AttentionClassifier`` puts estimators and a head on it.
+global vector g. Attention is put on it by ``AttentionClassifier``; only the progressive trunk holds a gate of its own.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from .attention import Attended, AttentionEstimator, check_count
+
 
 class Features(NamedTuple):
-    """Local feature maps (b, c_s, h_s, w_s), shallow to deep, and the global vector (b, k), or None if not built."""
+    """Local feature maps (b, c_s, h_s, w_s), shallow to deep, and the global vector (b, k), or None if not built.
+
+    ``gates``: what a progressive trunk attended to on the way, below every local map; empty for the others.
+    """
 
     local: tuple[Float[Tensor, "b _ _ _"], ...]
     g: Float[Tensor, "b k"] | None
+    gates: tuple[Attended, ...] = ()
 
 
 class Trunk(nn.Module):
@@ -31,6 +39,19 @@ class Trunk(nn.Module):
 
     def forward(self, images: Float[Tensor, "b c h w"]) -> Features:
         raise TypeError(f"{type(self).__name__} must define forward(images) -> Features")
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Put ``model`` in eval mode; afterwards every module is in the mode that it was in, frozen parts included."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:  # parents first: train() passes the mode down, then the exceptions follow
+            if module.training != mode:
+                module.train(mode)
 
 
 def conv_bn_relu(in_channels: int, out_channels: int, dropout: float = 0.0) -> nn.Sequential:
@@ -60,10 +81,10 @@ def scaled(channels: int, width: float) -> int:
     return max(1, round(channels * width))
 
 
-def _check_vgg(in_channels: int, width: float, dropout: float) -> None:
-    if in_channels < 1:
-        raise ValueError(f"in_channels must be at least 1; got {in_channels}")
-    if not width > 0:
+def check_scales(in_channels: int, width: float, dropout: float) -> None:
+    """Raise ValueError naming the argument out of range: what every trunk of the paper has in common."""
+    check_count("in_channels", in_channels)
+    if not 0 < width < float("inf"):
         raise ValueError(f"width must be above 0 (1.0 is the paper's network); got {width}")
     if not 0 <= dropout < 2:
         raise ValueError(f"dropout multiplies the authors' rates (up to 0.5) and must be in [0, 2); got {dropout}")
@@ -90,7 +111,7 @@ class VGGTrunk(Trunk):
 
     def __init__(self, *, in_channels: int = 3, width: float = 1.0, dropout: float = 1.0) -> None:
         super().__init__()
-        _check_vgg(in_channels, width, dropout)
+        check_scales(in_channels, width, dropout)
         self.in_channels = in_channels
         self.local_channels = (scaled(VGG_CHANNELS[-1], width),)
         self.global_channels = self.local_channels[0]
@@ -109,7 +130,7 @@ class VGGTrunk(Trunk):
         )
 
     def forward(self, images: Float[Tensor, "b c h w"]) -> Features:
-        _check_size(images, 16)
+        check_size(images, 16)
         local = self.layers(images)
         return Features((local,), self.tail(local))
 
@@ -144,7 +165,7 @@ class AttentionVGGTrunk(Trunk):
         pooled_local: bool = False,
     ) -> None:
         super().__init__()
-        _check_vgg(in_channels, width, dropout)
+        check_scales(in_channels, width, dropout)
         check_levels(levels)
         self.in_channels, self.levels, self.pooled_local = in_channels, levels, pooled_local
         self.local_channels = tuple(scaled(VGG_CHANNELS[layer - 1], width) for layer in LEVEL_LAYERS)[-levels:]
@@ -171,7 +192,7 @@ class AttentionVGGTrunk(Trunk):
         )
 
     def forward(self, images: Float[Tensor, "b c h w"]) -> Features:
-        _check_size(images, 16)
+        check_size(images, 16)
         local, x = [], images
         for stage in self.stages:
             before = stage(x)
@@ -180,52 +201,94 @@ class AttentionVGGTrunk(Trunk):
         return Features(tuple(local[-self.levels :]), None if self.tail is None else self.tail(x))
 
 
-class SmallTrunk(Trunk):
-    """A shallow trunk of the same three-level design, for pages that run on a CPU.
+class ProgressiveVGGTrunk(AttentionVGGTrunk):
+    """The paper's trunk with progressive attention: a gate at layer 10, local features from layer 13.
 
-    Four blocks of 16, 32, 64 and 64 channels with a pool after each of the first three; the local features are the
-    outputs of blocks 2, 3 and 4, and g is the last of them, averaged and put through one linear layer.
-    For 40x40 pictures the maps are 32x20x20, 64x10x10 and 64x5x5.
+    The gate is a sigmoid pc mask, a_i = 1 / (1 + exp(-<u, l_i + g>)), that multiplies the map of layer 10 on its way to
+    layer 11; what it saw is ``Features.gates[0]``. Its g is the average of that map, without parameters: the deeper
+    layers, which make g elsewhere, wait for the gate.
 
-    Differs from ``AttentionVGGTrunk``: one convolution a block (two in the first) instead of three to seven, a pool
-    before the first level, no layers of its own between the last level and g, no dropout.
+    Arguments as in ``AttentionVGGTrunk``; there is one level, layer 13.
+
+    Differs from the paper: where the g of this level comes from there is unknown to us; this choice is ours.
+
+    Source: the authors' code (VGG-PAN): a sigmoid mask on layer 10, softmax attention on layer 13.
+    Raises: ValueError naming the argument out of range; images smaller than 16x16.
     """
 
-    CHANNELS = (16, 32, 64, 64)
+    def __init__(
+        self, *, in_channels: int = 3, width: float = 1.0, dropout: float = 1.0, global_path: bool = True
+    ) -> None:
+        super().__init__(in_channels=in_channels, width=width, levels=1, dropout=dropout, global_path=global_path)
+        channels = scaled(VGG_CHANNELS[LEVEL_LAYERS[1] - 1], width)
+        self.gate = AttentionEstimator(channels, channels, compatibility="pc", normalise="sigmoid")
+
+    def forward(self, images: Float[Tensor, "b c h w"]) -> Features:
+        check_size(images, 16)
+        below = self.stages[1](self.pool(self.stages[0](images)))
+        gate = self.gate(below, below.mean(dim=(2, 3)))
+        local = self.stages[2](self.pool(below * gate.weights[:, None].to(below.dtype)))
+        return Features((local,), None if self.tail is None else self.tail(self.pool(local)), (gate,))
+
+
+class SmallTrunk(Trunk):
+    """A shallow trunk of the paper's three-level design, for pages that run on a CPU.
+
+    Four blocks of 16, 32, 64 and 64 channels (1, 1, 2 and 2 convolutions) with a pool after each of the first three.
+    As in the paper the local features leave before the pools, and what follows the last level makes g: the fourth
+    block, averaged, and a linear layer. For 40x40 pictures the maps are 16x40x40, 32x20x20 and 64x10x10.
+
+    Differs from ``AttentionVGGTrunk``: 1, 2 and 4 convolutions before the three levels instead of 7, 10 and 13; g from
+    a mean in place of two pools; no dropout.
+
+    Raises: ValueError naming the argument out of range; images smaller than 8x8.
+    """
+
+    CHANNELS, CONVOLUTIONS = (16, 32, 64, 64), (1, 1, 2, 2)
 
     def __init__(self, *, in_channels: int = 3, levels: int = 3, global_path: bool = True) -> None:
         super().__init__()
-        _check_vgg(in_channels, 1.0, 0.0)
-        check_levels(levels)
+        check_scales(in_channels, 1.0, 0.0)
+        check_levels(levels, ("block 2", "block 3", "block 4"))
         self.in_channels, self.levels = in_channels, levels
-        self.local_channels = self.CHANNELS[1:][-levels:]
+        self.local_channels = self.CHANNELS[:3][-levels:]
         self.global_channels = self.CHANNELS[-1]
         self.has_global = global_path
-        first, *rest = self.CHANNELS
-        self.stem = conv_bn_relu(in_channels, first)
-        self.blocks = nn.ModuleList(conv_bn_relu(i, o) for i, o in zip(self.CHANNELS[:-1], rest, strict=True))
+        blocks, previous = [], in_channels
+        for channels, convolutions in zip(self.CHANNELS, self.CONVOLUTIONS, strict=True):
+            inputs = [previous, *[channels] * (convolutions - 1)]
+            blocks.append(nn.Sequential(*(conv_bn_relu(i, channels) for i in inputs)))
+            previous = channels
+        self.stages = nn.ModuleList(blocks[:3])
         self.pool = nn.MaxPool2d(2)
-        self.to_global = nn.Linear(self.CHANNELS[-1], self.global_channels) if global_path else None
+        self.tail = (
+            nn.Sequential(
+                blocks[3], nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(self.global_channels, self.global_channels)
+            )
+            if global_path
+            else None
+        )
 
     def forward(self, images: Float[Tensor, "b c h w"]) -> Features:
-        _check_size(images, 8)
-        local, x = [], self.stem(images)
-        for block in self.blocks:
-            x = block(self.pool(x))
-            local.append(x)
-        g = None if self.to_global is None else self.to_global(x.mean(dim=(2, 3)))
-        return Features(tuple(local[-self.levels :]), g)
+        check_size(images, 16)
+        local, x = [], images
+        for stage in self.stages:
+            local.append(stage(x))
+            x = self.pool(local[-1])
+        return Features(tuple(local[-self.levels :]), None if self.tail is None else self.tail(x))
 
 
-def _check_size(images: Tensor, least: int) -> None:
+def check_size(images: Tensor, least: int) -> None:
+    """Raise ValueError unless ``images`` are at least ``least`` pixels high and wide."""
     if min(images.shape[-2:]) < least:
         raise ValueError(f"images must be at least {least}x{least} for this trunk; got {tuple(images.shape[-2:])}")
 
 
-def check_levels(levels: object) -> None:
-    """Raise ValueError unless ``levels`` is 1, 2 or 3."""
+def check_levels(levels: object, places: tuple[str, str, str] = ("layer 7", "layer 10", "layer 13")) -> None:
+    """Raise ValueError unless ``levels`` is 1, 2 or 3; ``places`` are the names of the levels, shallow to deep."""
     if isinstance(levels, bool) or levels not in (1, 2, 3):
-        raise ValueError(f"levels must be 1 (layer 13), 2 (layers 10, 13) or 3 (layers 7, 10, 13); got {levels!r}")
+        _, middle, deep = places
+        raise ValueError(f"levels must be 1 ({deep}), 2 ({middle}, {deep}) or 3 ({', '.join(places)}); got {levels!r}")
 
 
 def check_images(images: Tensor, in_channels: int) -> None:

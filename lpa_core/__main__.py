@@ -1,0 +1,278 @@
+"""The command line: ``python -m lpa_core data | train | evaluate | explain``. ``--help`` after any of them says more.
+
+Results go to standard output, as JSON; news and progress to standard error. Exit code 0 means done, 2 that something
+asked for is not possible: one line says what and what would be right.
+"""
+
+import argparse
+import io
+import json
+import logging
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any, NoReturn, get_args
+
+import torch
+
+from . import __version__
+from .attention import Compatibility, Match, Normalise
+from .checkpoint import RunFolder
+from .data import _read_pictures, load, normalise
+from .files import write_atomic
+from .models import Combine
+from .presets import PRESETS, TrainConfig, preset
+from .recipe import evaluate, pick_device
+from .training import train
+from .weights import WeightsInfo, available, load_weights
+
+logger = logging.getLogger("lpa_core")
+
+MODEL_HELP = f"a run folder, a .safetensors file, or shipped weights ({', '.join(available())})"
+DATA_HELP = "digits, cifar10, cifar100, svhn or folder:PATH"
+MODEL_OPTIONS = {"levels", "compatibility", "combine", "match", "normalise", "width", "dropout"}
+# What a user can do something about. Anything else is a fault of this package and shows its traceback.
+USER_ERRORS = (ValueError, TypeError, OSError, FloatingPointError, ImportError)
+
+
+class Parser(argparse.ArgumentParser):
+    """One line for a mistake, and exit code 2."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message} (--help shows what there is)\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    given = sys.argv[1:] if arguments is None else [*arguments]
+    options = parser().parse_args(given)
+    try:
+        if getattr(options, "threads", None) is not None:
+            if options.threads < 1:
+                raise ValueError(f"--threads must be at least 1; got {options.threads}")
+            torch.set_num_threads(options.threads)
+        options.command(options, shlex.join(["python", "-m", "lpa_core", *given]))
+    except KeyboardInterrupt:
+        sys.stderr.write("\nstopped; train goes on from the last checkpoint with --resume\n")
+        return 130
+    except USER_ERRORS as error:
+        sys.stderr.write(f"lpa_core: error: {' '.join(str(error).split()) or type(error).__name__}\n")
+        return 2
+    return 0
+
+
+def parser() -> Parser:
+    """The commands and their options."""
+    top = Parser(prog="python -m lpa_core", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    top.add_argument("--version", action="version", version=__version__)
+    commands = top.add_subparsers(required=True, metavar="data | train | evaluate | explain")
+
+    def command(name: str, function: Any, text: str) -> Parser:
+        made = commands.add_parser(name, help=text, description=text)
+        made.set_defaults(command=function)
+        return made
+
+    data = command("data", _data, "Fetch or verify a data set and describe it.")
+    data.add_argument("name", metavar="NAME", help=DATA_HELP)
+    _data_place(data)
+
+    run = command("train", _train, "Train a model into a run folder, or continue one.")
+    run.add_argument("--data", help=f"{DATA_HELP}; may be left out with --resume")
+    run.add_argument("--preset", choices=PRESETS, help="recipe to start from (default: quick)")
+    run.add_argument("--out", required=True, metavar="RUN", help="run folder")
+    run.add_argument("--resume", action="store_true", help="continue the run in RUN from its last checkpoint")
+    _data_place(run)
+    group = run.add_argument_group("model (each overrides the preset)")
+    group.add_argument("--levels", type=int, help="how many attention levels, 1 to 3")
+    group.add_argument("--compatibility", choices=get_args(Compatibility))
+    group.add_argument("--combine", choices=get_args(Combine))
+    group.add_argument("--match", choices=get_args(Match), help="which side is projected where sizes differ")
+    group.add_argument("--normalise", choices=get_args(Normalise))
+    group.add_argument("--width", type=float, help="multiplies every channel count of attention_vgg")
+    group.add_argument("--dropout", type=float, help="multiplies the authors' dropout rates in attention_vgg")
+    group = run.add_argument_group("recipe (each overrides the preset)")
+    group.add_argument("--epochs", type=int)
+    group.add_argument("--batch-size", type=int)
+    group.add_argument("--lr", type=float, help="peak learning rate")
+    group.add_argument("--weight-decay", type=float)
+    group.add_argument("--seed", type=int)
+    group.add_argument("--limit", type=int, metavar="N", help="use at most N pictures of each split, for a quick look")
+    group.add_argument(
+        "--all", action="store_true", default=None, help="train on the held-out tenth too, with nothing left to choose"
+    )
+    group = run.add_argument_group("how it runs")
+    group.add_argument("--device", help="cpu, cuda or cuda:N (default: a GPU if there is one)")
+    group.add_argument("--threads", type=int, help="CPU threads; a resumed run is bit-equal at the same number")
+    group.add_argument("--checkpoint-seconds", type=float, default=30.0, help="between checkpoints (default: 30)")
+    group.add_argument("--quiet", action="store_true", help="no progress bar")
+
+    score = command("evaluate", _evaluate, "Print accuracy and loss of a model on a data set, as JSON.")
+    score.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    score.add_argument("--data", required=True, help=DATA_HELP)
+    score.add_argument("--split", choices=("train", "validation", "test", "all"), default="test")
+    score.add_argument("--batch-size", type=int, default=500)
+    score.add_argument("--device")
+    score.add_argument("--threads", type=int)
+    _data_place(score)
+
+    show = command("explain", _explain, "Draw where a model looks on a picture.")
+    show.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    show.add_argument("image", metavar="IMAGE", help="a picture file")
+    show.add_argument(
+        "--method", default="attention", help="attention (default), or a post-hoc method such as grad_cam"
+    )
+    show.add_argument("--level", type=int, help="one level of attention, 1 the shallowest (default: all)")
+    show.add_argument("--target", help="class to explain, by name or number (post-hoc methods; default: the predicted)")
+    show.add_argument("--out", required=True, metavar="PNG", help="file to write")
+    show.add_argument(
+        "--size", type=int, help="pixels of the shorter side that the picture is scaled to (default: as trained)"
+    )
+    show.add_argument("--device")
+    return top
+
+
+def _data_place(some: argparse.ArgumentParser) -> None:
+    some.add_argument("--root", help="folder of the data sets (default: $LPA_DATA, else ~/.cache/lpa_core)")
+    some.add_argument("--no-download", action="store_true", help="use only what is there")
+
+
+def _print(values: Any) -> None:
+    sys.stdout.write(json.dumps(values, ensure_ascii=False) + "\n")
+
+
+def _data(options: argparse.Namespace, command: str) -> None:
+    described: dict[str, Any] = {"name": options.name}
+    for split in ("train", "validation", "test"):
+        part = load(options.name, split, root=options.root, download=not options.no_download)
+        described[split] = {"n": len(part), "checksum": part.checksum}
+    described |= {"shape": [*part.images.shape[1:]], "classes": len(part.classes), "class_names": [*part.classes]}
+    _print(described | {"mean": part.mean, "std": part.std})
+
+
+def _train(options: argparse.Namespace, command: str) -> None:
+    known = {field.name for field in fields(TrainConfig)} - {"data", "model"} | MODEL_OPTIONS
+    overrides = {name: value for name, value in vars(options).items() if name in known and value is not None}
+    config = _config(options, overrides)
+    run = train(
+        config,
+        options.out,
+        root=options.root,
+        download=not options.no_download,
+        device=options.device,
+        resume=options.resume,
+        progress=not options.quiet,
+        checkpoint_seconds=options.checkpoint_seconds,
+        command=command,
+    )
+    _print({"run": options.out, **run.results, "seconds": run.info["timings"]["seconds"]})
+
+
+def _config(options: argparse.Namespace, overrides: dict[str, Any]) -> TrainConfig:
+    """The config asked for: from a preset, or, without --data, that of the run to continue."""
+    if options.data is not None:
+        return preset(options.preset or "quick", options.data, **overrides)
+    if not options.resume:
+        raise ValueError(f"--data is needed: {DATA_HELP}")
+    if options.preset is not None:
+        raise ValueError("--preset needs --data; --resume alone continues with the recipe of the run")
+    if not (Path(options.out) / "run.json").is_file():
+        raise FileNotFoundError(f"--out: there is no run in {options.out} to continue; name its --data to start one")
+    values = RunFolder(Path(options.out)).read_info()["config"]
+    options_of_model = {key: overrides.pop(key) for key in MODEL_OPTIONS & set(overrides)}
+    return TrainConfig.from_dict({**values, **overrides, "model": {**values["model"], **options_of_model}})
+
+
+def _evaluate(options: argparse.Namespace, command: str) -> None:
+    device = pick_device(options.device)
+    if options.batch_size < 1:
+        raise ValueError(f"--batch-size must be at least 1; got {options.batch_size}")
+    model, info = load_weights(options.model, device=device)
+    found = load(options.data, options.split, root=options.root, download=not options.no_download)
+    if found.images.shape[1] != len(info.mean):
+        raise ValueError(
+            f"MODEL takes pictures of {len(info.mean)} channels; {options.data} has {found.images.shape[1]}"
+        )
+    if found.classes != info.classes:
+        raise ValueError(
+            f"MODEL knows the classes {_some(info.classes)}; {options.data} has {_some(found.classes)}: evaluate it on "
+            f"the data it was trained for"
+        )
+    scores = evaluate(model, replace(found, mean=info.mean, std=info.std), batch_size=options.batch_size)
+    _print({"model": options.model, "data": options.data, "split": options.split, **scores})
+
+
+def _some(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:3])}{', ...' if len(names) > 3 else ''} ({len(names)})"
+
+
+def _explain(options: argparse.Namespace, command: str) -> None:
+    # Drawing and the post-hoc methods take a second to import, and the other commands do without.
+    from .plotting import Figure, attention_figure, map_grid
+    from .posthoc import METHODS, explain
+
+    out = Path(options.out)
+    if out.suffix.lower() != ".png":
+        raise ValueError(f"--out must end in .png; got {options.out}")
+    if not out.parent.is_dir() or not os.access(out.parent, os.W_OK) or out.is_dir():
+        raise ValueError(f"--out: {out} cannot be written; its folder must exist and be writable")
+    if options.method not in METHODS:
+        raise ValueError(f"--method must be one of {', '.join(METHODS)}; got {options.method!r}")
+    if options.level is not None and options.method != "attention":
+        raise ValueError(f"--level is for --method attention; {options.method} has no levels")
+    model, info = load_weights(options.model, device=pick_device(options.device))
+    image = _picture(Path(options.image), options.size, info)
+    normalised = normalise(image[None], info.mean, info.std).to(next(model.parameters()).device)
+    with torch.no_grad():
+        output = model.attend(normalised)
+    figure = Figure()
+    if options.method == "attention":
+        if options.target is not None:
+            raise ValueError("--target is for post-hoc methods; a trained attention map is the same for every class")
+        if options.level is not None and not 1 <= options.level <= len(output.attended):
+            raise ValueError(f"--level must be from 1 to {len(output.attended)}; got {options.level}")
+        if options.level is not None:
+            output = output._replace(attended=output.attended[options.level - 1 : options.level])
+        attention_figure(image, output, classes=info.classes, figure=figure)
+    else:
+        target = None if options.target is None else _class_number(options.target, info.classes)
+        maps = explain(model, normalised, target, method=options.method)
+        of = int(output.logits.argmax()) if target is None else target
+        map_grid(image[None], [maps.cpu()], titles=[f"{options.method}: “{info.classes[of]}”"], figure=figure)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png", metadata={"Software": None})
+    write_atomic(out, drawn.getvalue())
+    probability, best = output.logits[0].softmax(dim=0).max(dim=0)
+    _print({"class": info.classes[int(best)], "probability": round(float(probability), 4), "out": str(out)})
+
+
+def _class_number(target: str, classes: Sequence[str]) -> int:
+    if target in classes:
+        return list(classes).index(target)
+    if target.isdecimal() and int(target) < len(classes):
+        return int(target)
+    raise ValueError(f"--target must be a class, {_some(classes)}, or its number from 0; got {target!r}")
+
+
+def _picture(path: Path, size: int | None, info: WeightsInfo) -> torch.Tensor:
+    """A picture file as the model takes it: uint8 (c, size, size), the shorter side scaled, the middle cut out."""
+    if not path.is_file():
+        raise FileNotFoundError(f"IMAGE: there is no file {path}")
+    if size is None and (info.size is None or info.size[0] != info.size[1]):
+        raise ValueError("--size is needed: the weights do not say how large their pictures were")
+    if len(info.mean) not in (1, 3):
+        raise ValueError(f"MODEL takes pictures of {len(info.mean)} channels; a picture file has 1 or 3")
+    assert size is not None or info.size is not None  # as just checked
+    side = size if size is not None else info.size[0]  # type: ignore[index]
+    image = _read_pictures([(str(path), 0)], side)[0]
+    if len(info.mean) == 1:
+        weights = torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)
+        image = (image * weights).sum(dim=0, keepdim=True).round().to(torch.uint8)
+    return image
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,195 @@
+"""A run on disk: its folder, its checkpoint, and the random state it continues from. Nothing read is ever executed."""
+
+import io
+import json
+import os
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .files import atomic, remove_leftovers, write_atomic
+from .recipe import State
+
+FORMAT = 1
+CRC_BYTES = 4
+
+
+def save_checkpoint(path: str | os.PathLike[str], state: Mapping[str, Any]) -> None:
+    """Write tensors, numbers, text, lists and dicts to ``path``; the old file stays until the new one is on disk.
+
+    The file is what ``torch.save`` writes and, behind it, the four bytes of its CRC-32.
+    """
+    buffer = io.BytesIO()
+    torch.save({"format": FORMAT, **state}, buffer)
+    with atomic(path) as file:
+        file.write(buffer.getbuffer())
+        file.write(zlib.crc32(buffer.getbuffer()).to_bytes(CRC_BYTES, "little"))
+
+
+def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read what ``save_checkpoint`` wrote; tensors come to the CPU.
+
+    Raises: FileNotFoundError; ValueError on a damaged or foreign file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no checkpoint {path}")
+    data = path.read_bytes()
+    if len(data) <= CRC_BYTES or zlib.crc32(data[:-CRC_BYTES]) != int.from_bytes(data[-CRC_BYTES:], "little"):
+        raise ValueError(f"{path} is damaged or no checkpoint (its checksum is wrong); start again in a new folder")
+    try:
+        state = torch.load(io.BytesIO(data[:-CRC_BYTES]), map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever a foreign file makes of the reader
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ValueError(f"{path} is no checkpoint ({reason}); start again in a new folder") from error
+    if not isinstance(state, dict) or state.pop("format", None) != FORMAT:
+        raise ValueError(f"{path} is no checkpoint of this version of lpa_core; start again in a new folder")
+    return state
+
+
+class RunFolder:
+    """The files of one run, each written whole: run.json, history.jsonl, checkpoint.pt and weights.safetensors.
+
+    ``RunFolder(None)`` keeps nothing, for runs without a folder. The caller holds the folder (``files.locked``).
+    """
+
+    FILES = ("run.json", "history.jsonl", "checkpoint.pt", "weights.safetensors")
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+
+    def earlier(self, config: Mapping[str, Any], *, resume: bool) -> dict[str, Any] | None:
+        """The run.json of the run that is here already, or None if there is none.
+
+        Raises: ValueError when there is one and ``resume`` is False, or its config differs from ``config``.
+        """
+        present = [] if self.path is None else [name for name in self.FILES if (self.path / name).exists()]
+        if not present:
+            return None
+        if not resume:
+            raise ValueError(
+                f"out: {self.path} already holds a run ({', '.join(present)}); continue it with resume (--resume) or "
+                f"choose another folder"
+            )
+        info = self.read_info()
+        refuse_other(f"out: the run in {self.path} has another config", info["config"], config)
+        return info
+
+    def read_info(self) -> dict[str, Any]:
+        """What run.json says. Raises: ValueError when it is absent or damaged."""
+        assert self.path is not None  # without a folder nothing was ever written
+        try:
+            info = json.loads((self.path / "run.json").read_text())
+            if info["format"] != FORMAT:
+                raise ValueError(f"format {info['format']!r} is not {FORMAT}")
+            if absent := {"command", "config", "data", "finished", "resumed", "started", "threads"} - set(info):
+                raise ValueError(f"{', '.join(sorted(absent))} missing")
+        except FileNotFoundError as error:
+            raise ValueError(f"out: {self.path} holds files of a run but no run.json; choose another folder") from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{self.path / 'run.json'} is damaged ({error}); choose another folder") from error
+        return info
+
+    def write_info(self, info: Mapping[str, Any]) -> None:
+        """Write run.json."""
+        if self.path is not None:
+            write_atomic(self.path / "run.json", json.dumps(info, indent=2) + "\n")
+
+    def read_history(self) -> list[dict[str, Any]]:
+        """The lines of history.jsonl."""
+        assert self.path is not None
+        return [json.loads(line) for line in (self.path / "history.jsonl").read_text().splitlines()]
+
+    def write_history(self, history: list[dict[str, Any]]) -> None:
+        """Write history.jsonl anew: after a kill it says again what the checkpoint says, without half lines."""
+        if self.path is not None:
+            write_atomic(self.path / "history.jsonl", "".join(json.dumps(entry) + "\n" for entry in history))
+
+    def save(self, state: Mapping[str, Any]) -> None:
+        """Write checkpoint.pt."""
+        if self.path is not None:
+            save_checkpoint(self.path / "checkpoint.pt", state)
+
+    def load(self) -> dict[str, Any] | None:
+        """The state to continue from, or None if the run was stopped before its first checkpoint."""
+        if self.path is None or not (self.path / "checkpoint.pt").exists():
+            return None
+        return load_checkpoint(self.path / "checkpoint.pt")
+
+    def clean(self) -> None:
+        """Remove what a kill in the middle of a write left behind."""
+        if self.path is not None:
+            remove_leftovers(self.path)
+
+
+def snapshot(state: State, info: dict[str, Any], device: torch.device) -> dict[str, Any]:
+    """Everything that ``restore`` needs, and what the checkpoint belongs to."""
+    return {
+        "config": info["config"],
+        "data": info["data"],
+        "model": state.model.state_dict(),
+        "average": None if state.average is state.model else state.average.state_dict(),
+        "optimiser": state.optimiser.state_dict(),
+        "totals": state.totals,
+        "epoch": state.epoch,
+        "batch": state.batch,
+        "seconds": state.seconds,
+        "history": state.history,
+        "random": random_state(device),
+    }
+
+
+def restore(state: State, saved: dict[str, Any], device: torch.device) -> None:
+    """The inverse of ``snapshot``. Raises: ValueError when the tensors do not fit (the code has changed)."""
+    try:
+        state.model.load_state_dict(saved["model"])
+        if state.average is not state.model:
+            state.average.load_state_dict(saved["average"])
+        state.optimiser.load_state_dict(saved["optimiser"])
+        state.totals.copy_(saved["totals"])
+        state.epoch, state.batch, state.seconds = saved["epoch"], saved["batch"], saved["seconds"]
+        state.history[:] = saved["history"]
+        set_random_state(device, saved["random"])
+    except (KeyError, TypeError, RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"checkpoint.pt does not fit this version of the code: {reason}") from error
+
+
+def refuse_other(what: str, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
+    """Raise ValueError naming each key that differs, with both values, unless the two are equal as JSON."""
+    there, here = json.loads(json.dumps(there)), json.loads(json.dumps(here))
+    keys = [key for key in {**there, **here} if there.get(key) != here.get(key) or (key in there) != (key in here)]
+    if keys:
+        values = "; ".join(f"{key} is {there.get(key)!r} there, {here.get(key)!r} here" for key in keys)
+        raise ValueError(f"{what}: {values}")
+
+
+@contextmanager
+def own_random_state(device: torch.device, seed: int) -> Iterator[None]:
+    """Run a block on freshly seeded global generators and give the caller's back afterwards (CPU and ``device``)."""
+    on_gpu = device.type == "cuda"
+    with torch.random.fork_rng(devices=[device] if on_gpu else []):
+        torch.default_generator.manual_seed(seed)
+        if on_gpu:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        yield
+
+
+def random_state(device: torch.device) -> dict[str, torch.Tensor]:
+    """The state of the global generators that training on ``device`` draws from."""
+    state = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device)
+    return state
+
+
+def set_random_state(device: torch.device, state: Mapping[str, torch.Tensor]) -> None:
+    """Put back what ``random_state`` gave; a generator that it does not name stays as it is."""
+    torch.set_rng_state(state["cpu"])
+    if device.type == "cuda" and "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"], device)

@@ -1,0 +1,105 @@
+"""Files that are whole or not there at all, and folders that one run at a time may use. Standard library only."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+LOCK_NAME = ".lock"
+
+
+@contextmanager
+def atomic(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """Open a binary file that takes the place of ``path`` only when it is complete and on disk.
+
+    The bytes go to a hidden file beside ``path``; at the end it is flushed, synced and renamed. Whatever goes wrong
+    before that (an exception, a full disk, a kill) leaves the old ``path`` as it was.
+
+    Raises: OSError as the operating system gives it.
+    """
+    target = Path(path)
+    beside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        with open(beside, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, target)
+    except BaseException:
+        with suppress(OSError):
+            beside.unlink()
+        raise
+    _sync_folder(target.parent)
+
+
+def write_atomic(path: str | os.PathLike[str], data: bytes | str) -> None:
+    """Write ``data`` (a str as UTF-8) to ``path`` so that a reader finds the old file or the new one, never a part."""
+    with atomic(path) as file:
+        file.write(data.encode() if isinstance(data, str) else data)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete the hidden files that a killed ``atomic`` left in ``folder``. Only for a folder held with ``locked``."""
+    for path in folder.glob(".*.tmp"):
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(folder: str | os.PathLike[str]) -> Iterator[Path]:
+    """Make ``folder`` if needed and hold it alone while the block runs.
+
+    The lock belongs to the process (flock) and vanishes with it, even after ``kill -9``; a file left behind locks
+    nothing. On systems without flock (Windows) nothing is locked.
+
+    Raises: BlockingIOError when another process holds the folder; OSError when the folder cannot be written.
+    """
+    folder = Path(folder)
+    fresh = not folder.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = _open_locked(folder / LOCK_NAME)
+    except BlockingIOError as error:
+        raise BlockingIOError(
+            f"out: another process is using {folder}; wait for it or choose another folder"
+        ) from error
+    except OSError as error:
+        raise type(error)(f"out: cannot write in {folder} ({error.strerror}); choose another folder") from error
+    try:
+        yield folder
+    finally:
+        # Deleted while still held: whoever opened it before now finds in _open_locked that it is gone.
+        with suppress(OSError):
+            (folder / LOCK_NAME).unlink()
+        os.close(handle)
+        if fresh:
+            with suppress(OSError):  # nothing was written, as when the options were refused: leave nothing
+                folder.rmdir()
+
+
+def _open_locked(path: Path) -> int:
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            try:
+                import fcntl
+            except ImportError:
+                return handle
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with suppress(FileNotFoundError):
+                if os.fstat(handle).st_ino == os.stat(path).st_ino:
+                    return handle
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)  # the holder deleted the file between our open and our lock: lock the new one
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename last through a power cut, where the system can sync a folder."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

@@ -1,0 +1,323 @@
+"""Train and score models that look: hard, soft and the controls, on one recipe, so that they can stand in one table.
+
+Every kind is trained on the same batches with the same optimiser and number of steps; what differs is how the place to
+look at is found (``KINDS``). All chance comes from the seed; equal configs give equal runs on equal hardware.
+"""
+
+import math
+import time
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, NamedTuple
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode
+from tqdm import tqdm
+
+from .attention import check_count, check_option
+from .chance import generator
+from .checkpoint import own_random_state
+from .data import Batches, ImageSet
+from .glimpses import RecurrentAttention
+from .hard import HardAttention, box_iou, crop, grid, heaviest_window, reinforce_loss, window_boxes
+from .metrics import box_masks, pointing_game
+from .models import small_attention_net
+from .relaxed import expected_corner, gumbel_softmax, mix_windows, straight_through, transformer_crop
+from .trunks import evaluating
+
+KINDS = {
+    "soft": "the small network of this book, pc with softmax at three levels",
+    "uniform": "its control: the same network with uniform weights",
+    "hard": "one window, chosen by REINFORCE",
+    "random": "its control: one window drawn by lot, the same classifier",
+    "gumbel": "one window, trained through Gumbel-softmax weights",
+    "straight_through": "one window, trained by the straight-through derivative",
+    "transformer": "one window between the pixels, trained through interpolation",
+    "glimpses": "the recurrent attention model",
+}
+Kind = Literal["soft", "uniform", "hard", "random", "gumbel", "straight_through", "transformer", "glimpses"]
+Reward = Literal["log_probability", "probability", "correct"]
+Expect = Literal["none", "mean", "learned"]
+
+
+@dataclass(frozen=True)
+class HardConfig:
+    """Everything that decides a run, apart from the hardware.
+
+    ``reward`` of a look is log p(label), p(label), or 1 for a right answer and 0 for a wrong one. ``baseline`` as in
+    ``hard.reinforce_loss``; "learned" is the model's own prediction. ``options`` go to the model.
+
+    Raises: ValueError naming the field out of range.
+    """
+
+    kind: Kind = "hard"
+    steps: int = 1200
+    batch_size: int = 64
+    lr: float = 5e-3  # the peak of one cycle: a rise over the first tenth, then half a cosine
+    weight_decay: float = 1e-4
+    reward: Reward = "log_probability"
+    baseline: Expect = "learned"
+    entropy_weight: float = 0.01
+    temperature: float = 1.0  # of "gumbel"
+    options: dict[str, Any] = field(default_factory=dict)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_option("kind", self.kind, Kind)
+        check_option("reward", self.reward, Reward)
+        check_option("baseline", self.baseline, Expect)
+        check_count("steps", self.steps)
+        check_count("batch_size", self.batch_size)
+        for name in ("lr", "temperature"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be above 0 and finite; got {getattr(self, name)}")
+        for name in ("weight_decay", "entropy_weight", "seed"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be at least 0 and finite; got {getattr(self, name)}")
+
+
+class Look(NamedTuple):
+    """What a kind of model did with a batch: logits, windows as boxes (b, t, 4) or None, and what REINFORCE needs."""
+
+    logits: Float[Tensor, "b classes"]
+    boxes: Int64[Tensor, "b t 4"] | None = None
+    log_prob: Float[Tensor, "b s"] | None = None
+    entropy: Float[Tensor, " b"] | None = None
+    baseline: Float[Tensor, "b s"] | None = None
+
+
+class HardRun(NamedTuple):
+    """A trained model in evaluation mode, its config, its history and its scores on the test set."""
+
+    model: nn.Module
+    config: HardConfig
+    history: list[dict[str, Any]]
+    results: dict[str, Any]
+
+
+def build_model(config: HardConfig, num_classes: int) -> nn.Module:
+    """A fresh model of ``config.kind``, from the global random state."""
+    if config.kind in ("soft", "uniform"):
+        compatibility: Any = "pc" if config.kind == "soft" else "uniform"
+        return small_attention_net(num_classes, compatibility=compatibility, **config.options)
+    if config.kind == "glimpses":
+        return RecurrentAttention(num_classes, **config.options)
+    return HardAttention(num_classes, **config.options)
+
+
+def look(
+    model: nn.Module,
+    images: Float[Tensor, "b c h w"],
+    config: HardConfig,
+    chance: torch.Generator | None = None,
+    *,
+    lot: torch.Generator | None = None,
+) -> Look:
+    """One forward pass, as the kind looks: with ``chance`` as in training, without as at test time.
+
+    ``lot`` draws the windows of kind "random" at test time.
+    """
+    if isinstance(model, RecurrentAttention):
+        seen = model.attend(images, generator=chance)
+        return Look(seen.logits, seen.boxes, seen.log_prob, None, seen.baseline)
+    if not isinstance(model, HardAttention):
+        return Look(model(images))
+    size, stride = model.size, model.stride
+    if config.kind == "random":
+        rows, columns = grid((images.shape[2], images.shape[3]), size, stride)
+        index = torch.randint(rows * columns, (len(images),), generator=chance or lot).to(images.device)
+        corners = torch.stack([index // columns, index % columns], dim=1) * stride
+        return Look(model.classifier(crop(images, corners, size)), window_boxes(corners, size)[:, None])
+    if config.kind == "transformer":
+        place = expected_corner(model.policy(images), stride=stride)
+        boxes = window_boxes(place.detach().round().long(), size)
+        return Look(model.classifier(transformer_crop(images, place, size)), boxes[:, None])
+    if config.kind == "hard" or chance is None:
+        out = model.attend(images, generator=chance)
+        return Look(out.logits, out.boxes[:, None], out.log_prob[:, None], out.entropy, out.baseline[:, None])
+    scores = model.policy(images)
+    if config.kind == "gumbel":
+        weights = gumbel_softmax(scores, temperature=config.temperature, generator=chance)
+    else:
+        weights = straight_through(scores, generator=chance)
+    return Look(model.classifier(mix_windows(images, weights, size, stride=stride)))
+
+
+def loss_of(seen: Look, labels: Int64[Tensor, " b"], config: HardConfig) -> tuple[Float[Tensor, ""], Tensor]:
+    """The loss of a batch, and its rewards (b,): cross-entropy for the answer; REINFORCE for the places.
+
+    loss = mean cross-entropy + sum over places of (REINFORCE + (baseline - reward)^2 / 2).
+    """
+    surprise = functional.cross_entropy(seen.logits, labels, reduction="none")
+    reward = -surprise.detach()
+    if config.reward == "probability":
+        reward = reward.exp()
+    elif config.reward == "correct":
+        reward = (seen.logits.argmax(dim=1) == labels).to(surprise.dtype)
+    loss = surprise.mean()
+    if seen.log_prob is not None and seen.baseline is not None:
+        for log_prob, expected in zip(seen.log_prob.unbind(1), seen.baseline.unbind(1), strict=True):
+            loss = loss + reinforce_loss(
+                log_prob,
+                reward,
+                baseline=expected if config.baseline == "learned" else config.baseline,
+                entropy=seen.entropy,
+                entropy_weight=config.entropy_weight if seen.entropy is not None else 0.0,
+            )
+            loss = loss + 0.5 * functional.mse_loss(expected, reward)
+    return loss, reward
+
+
+def train_hard(
+    config: HardConfig,
+    train: ImageSet,
+    test: ImageSet,
+    *,
+    watch: ImageSet | None = None,
+    every: int = 100,
+    progress: bool = True,
+) -> HardRun:
+    """Train as ``config`` says; score on ``test`` once, at the end.
+
+    ``history`` has an entry each ``every`` steps, and one at the last: the step, seconds of training so far, means of
+    accuracy and reward since the last entry, and, with ``watch`` (validation pictures), their accuracy and IoU and the
+    windows of the first six. The caller's random state is not touched.
+
+    Raises: ValueError as ``Batches``; FloatingPointError when the loss is no longer finite.
+    """
+    check_count("every", every)
+    cpu = torch.device("cpu")
+    with own_random_state(cpu, config.seed):
+        model = build_model(config, len(train.classes))
+        chance = generator("look", config.seed)
+        optimiser = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+        batches = Batches(train, config.batch_size, seed=config.seed)
+        history: list[dict[str, Any]] = []
+        seconds, sums = 0.0, torch.zeros(3)
+        clock = time.perf_counter()
+        for step in tqdm(range(config.steps), disable=not progress, unit="step"):
+            if step % len(batches) == 0:
+                stream = batches.epoch(step // len(batches))
+            images, labels = next(stream)
+            for group in optimiser.param_groups:
+                group["lr"] = _one_cycle(config, step)
+            seen = look(model, images, config, chance)
+            loss, reward = loss_of(seen, labels, config)
+            if not bool(loss.isfinite()):
+                raise FloatingPointError(f"the loss is {loss.item()} at step {step + 1}; start again with a lower lr")
+            optimiser.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+            optimiser.step()
+            right = (seen.logits.detach().argmax(dim=1) == labels).float().mean()
+            entropy = torch.zeros(()) if seen.entropy is None else seen.entropy.detach().mean()
+            sums += torch.stack([right, reward.mean(), entropy])
+            if (step + 1) % every == 0 or step + 1 == config.steps:
+                seconds += time.perf_counter() - clock
+                count = (step % every) + 1
+                entry = dict(zip(("train_accuracy", "reward", "entropy"), (sums / count).tolist(), strict=True))
+                history.append({"step": step + 1, "seconds": round(seconds, 2), **_rounded(entry)})
+                sums.zero_()
+                if watch is not None:
+                    history[-1] |= _rounded({f"validation_{k}": v for k, v in score(model, watch, config).items()})
+                    history[-1]["windows"] = _windows(model, watch, config, 6)
+                clock = time.perf_counter()
+        return HardRun(model.eval(), config, history, score(model, test, config))
+
+
+@torch.no_grad()
+def score(model: nn.Module, images: ImageSet, config: HardConfig, *, batch_size: int = 250) -> dict[str, float]:
+    """How well, and where: mean ``accuracy``, ``hit`` and ``iou`` over the set, at test time.
+
+    * ``hit``: is the place looked at inside the digit's box? Hard: the middle of the (last) window. Soft: the
+      brightest position of the deepest map, the pointing game on the box. ``hit_any``, for glimpses: any of them.
+    * ``iou``: of the digit's box with the window. Soft: with the window of the same size that holds most of the deepest
+      map; uniform weights favour no window and get the mean over all.
+
+    A set without boxes has ``accuracy`` alone.
+    """
+    totals: dict[str, float] = {}
+    lot = generator("score", config.seed)
+    with evaluating(model):
+        for start in range(0, len(images), batch_size):
+            part = slice(start, start + batch_size)
+            pictures, labels = images.float_images(part), images.labels[part]
+            seen = look(model, pictures, config, lot=lot)
+            found = {"accuracy": (seen.logits.argmax(dim=1) == labels).float()}
+            if images.boxes is not None:
+                found |= _places(model, pictures, seen, images.boxes[part])
+            for name, values in found.items():
+                totals[name] = totals.get(name, 0.0) + float(values.sum())
+    return {name: total / len(images) for name, total in totals.items()}
+
+
+def cost(model: nn.Module, picture: tuple[int, int, int]) -> dict[str, int]:
+    """Multiply-accumulates of one picture (channels, h, w), positions looked at, and parameters of ``model``.
+
+    Positions: places at which a network reads numbers. Soft: all pixels. Hard: cells of the coarse view, and pixels of
+    the window. Glimpses: cells of all patches of all glimpses.
+    """
+    _, height, width = picture
+    with evaluating(model), torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model(torch.zeros(1, *picture))
+    positions = height * width
+    if isinstance(model, HardAttention):
+        positions = (height // model.stride) * (width // model.stride) + model.size[0] * model.size[1]
+    elif isinstance(model, RecurrentAttention):
+        sensor = model.glimpse_network.sensor
+        positions = model.glimpses * sensor.scales * sensor.size**2
+    parameters = sum(p.numel() for p in model.parameters())
+    return {"macs": counter.get_total_flops() // 2, "positions": positions, "parameters": parameters}
+
+
+def record(run: HardRun, **about: Any) -> dict[str, Any]:
+    """A run as plain values: config, results, cost and history, with what ``about`` says of it (commit, data, ...)."""
+    return {
+        "format": 1,
+        "config": asdict(run.config),
+        "kind": KINDS[run.config.kind],
+        "results": _rounded(run.results),
+        "seconds": run.history[-1]["seconds"],
+        **about,
+        "history": run.history,
+    }
+
+
+def _one_cycle(config: HardConfig, step: int) -> float:
+    rise = 0.1 * config.steps
+    if step < rise:
+        return config.lr * (step + 1) / (rise + 1)
+    return config.lr * 0.5 * (1 + math.cos(math.pi * (step - rise) / (config.steps - rise)))
+
+
+def _places(model: nn.Module, pictures: Tensor, seen: Look, boxes: Tensor) -> dict[str, Tensor]:
+    """``hit`` and ``iou`` of every picture of a batch, as ``score`` says."""
+    size = (pictures.shape[2], pictures.shape[3])
+    if seen.boxes is not None:
+        middles = (seen.boxes[..., :2] + seen.boxes[..., 2:]) / 2
+        inside = ((middles >= boxes[:, None, :2]) & (middles < boxes[:, None, 2:])).all(dim=2).float()
+        return {"hit": inside[:, -1], "hit_any": inside.amax(dim=1), "iou": box_iou(seen.boxes[:, -1], boxes)}
+    weights = model.attend(pictures).attended[-1].weights  # type: ignore[operator]
+    hit, window = pointing_game(weights, box_masks(boxes, size)), (18, 12)
+    if model.config["compatibility"] == "uniform":  # type: ignore[index]
+        rows, columns = grid(size, window, 2)
+        corners = torch.cartesian_prod(torch.arange(rows) * 2, torch.arange(columns) * 2)
+        every = [box_iou(window_boxes(c.expand(len(boxes), 2), window), boxes) for c in corners]
+        return {"hit": hit, "iou": torch.stack(every).mean(dim=0)}
+    maps = functional.interpolate(weights[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
+    return {"hit": hit, "iou": box_iou(window_boxes(heaviest_window(maps, window, stride=2), window), boxes)}
+
+
+@torch.no_grad()
+def _windows(model: nn.Module, images: ImageSet, config: HardConfig, n: int) -> list[Any] | None:
+    """The windows of the first ``n`` pictures at test time, as plain lists; None for a kind without windows."""
+    with evaluating(model):
+        lot = generator("windows", config.seed)
+        boxes = look(model, images.float_images(slice(0, n)), config, lot=lot).boxes
+    return None if boxes is None else boxes.tolist()
+
+
+def _rounded(values: dict[str, float]) -> dict[str, float]:
+    return {name: round(value, 4) for name, value in values.items()}

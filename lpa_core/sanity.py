@@ -1,0 +1,256 @@
+"""Does a map depend on what the network has learned? Randomise the network and compare the maps.
+
+A map that stays the same when the weights are replaced by noise shows the picture, not the network.
+"""
+
+import copy
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from .attention import check_option
+from .metrics import Interval, centre_prior, cluster_interval, random_maps
+from .posthoc import METHODS, explain
+from .probe import Logits, Targets, check_pictures, check_targets, pick_targets, undisturbed
+
+Mode = Literal["cascading", "independent"]
+
+
+class Similarity(NamedTuple):
+    """How alike two sets of maps are: rank correlation with signs and of absolute values, and SSIM; 1 is identical."""
+
+    name: str
+    spearman: Interval
+    spearman_absolute: Interval
+    ssim: Interval
+    baseline: bool = False
+
+
+# Likeness of two maps -------------------------------------------------------------------------------------------------
+
+
+def spearman(one: Float[Tensor, "b h w"], other: Float[Tensor, "b h w"]) -> Float[Tensor, " b"]:
+    """Spearman's rank correlation of two maps over their positions, in [-1, 1]; NaN where one of them is constant.
+
+    The correlation of the ranks, equal values sharing the mean of their ranks. For "without sign" give absolute values.
+    Raises: ValueError unless both have the same shape (b, h, w).
+    """
+    _same_maps(one, other)
+    first, second = (_ranks(maps.flatten(1).double()) for maps in (one, other))
+    product = (first * second).sum(dim=1)
+    return (product / (first.square().sum(dim=1) * second.square().sum(dim=1)).sqrt()).to(one.dtype)
+
+
+def _ranks(values: Tensor) -> Tensor:
+    """Ranks about their mean; equal values share the mean rank."""
+    ordered = values.sort(dim=1).values
+    below = torch.searchsorted(ordered, values, right=False)
+    up_to = torch.searchsorted(ordered, values, right=True)
+    return (below + up_to - values.shape[1]).double() / 2
+
+
+def ssim(one: Float[Tensor, "b h w"], other: Float[Tensor, "b h w"]) -> Float[Tensor, " b"]:
+    """Structural similarity of two maps, each scaled to [0, 1] by its own least and largest value; in [-1, 1].
+
+    Mean over the positions of a Gaussian window (11 positions, sigma 1.5; on smaller maps the largest odd number that
+    fits) of (2 m m' + C1) (2 s + C2) / ((m^2 + m'^2 + C1) (v + v' + C2)), with means m, variances v, covariance s,
+    C1 = 0.01^2 and C2 = 0.03^2. A constant map scales to 0.
+
+    Source: Wang et al. (2004), "Image quality assessment". Scaling as in Adebayo et al. (2018).
+    Raises: ValueError unless both have the same shape (b, h, w).
+    """
+    _same_maps(one, other)
+    a, b = (_unit(maps.double())[:, None] for maps in (one, other))
+    side = min(11, *one.shape[1:])
+    side -= 1 - side % 2
+    line = torch.exp(-0.5 * ((torch.arange(side, device=a.device, dtype=a.dtype) - side // 2) / 1.5) ** 2)
+    line = line / line.sum()
+
+    def mean(x: Tensor) -> Tensor:
+        return F.conv2d(F.conv2d(x, line[None, None, :, None]), line[None, None, None, :])
+
+    ma, mb = mean(a), mean(b)
+    va, vb, cov = mean(a * a) - ma * ma, mean(b * b) - mb * mb, mean(a * b) - ma * mb
+    c1, c2 = 0.01**2, 0.03**2
+    values = (2 * ma * mb + c1) * (2 * cov + c2) / ((ma * ma + mb * mb + c1) * (va + vb + c2))
+    return values.mean(dim=(1, 2, 3)).to(one.dtype)
+
+
+def _unit(maps: Tensor) -> Tensor:
+    low, high = maps.amin(dim=(1, 2), keepdim=True), maps.amax(dim=(1, 2), keepdim=True)
+    return (maps - low) / torch.where(high > low, high - low, torch.ones_like(high))
+
+
+def _same_maps(one: Tensor, other: Tensor) -> None:
+    if one.ndim != 3 or one.shape != other.shape:
+        raise ValueError(f"maps must both be (b, h, w) of one shape; got {tuple(one.shape)} and {tuple(other.shape)}")
+
+
+def similarity(
+    name: str,
+    one: Float[Tensor, "b h w"],
+    other: Float[Tensor, "b h w"],
+    clusters: Int[Tensor, " b"] | None = None,
+    *,
+    baseline: bool = False,
+    seed: int = 0,
+) -> Similarity:
+    """``spearman``, ``spearman`` of absolute values and ``ssim`` over all pictures, with intervals."""
+    signed, absolute, structure = (
+        cluster_interval(scores, clusters, seed=seed)
+        for scores in (spearman(one, other), spearman(one.abs(), other.abs()), ssim(one, other))
+    )
+    return Similarity(name, signed, absolute, structure, baseline)
+
+
+def compare_with_baselines(
+    maps: Float[Tensor, "b h w"],
+    images: Float[Tensor, "b c height width"],
+    clusters: Int[Tensor, " b"] | None = None,
+    *,
+    seed: int = 0,
+) -> tuple[Similarity, Similarity]:
+    """How alike ``maps`` are to maps that know nothing: a random one and a centre prior of their size."""
+    n, size = len(images), (maps.shape[1], maps.shape[2])
+    others = {"random map": random_maps(n, size, seed=seed), "centre prior": centre_prior(n, size)}
+    random, centre = (
+        similarity(name, maps, other.to(maps), clusters, baseline=True, seed=seed) for name, other in others.items()
+    )
+    return random, centre
+
+
+# Randomisation --------------------------------------------------------------------------------------------------------
+
+
+def randomisation_check(
+    model: nn.Module,
+    images: Float[Tensor, "b c height width"],
+    targets: Targets = None,
+    *,
+    method: str,
+    mode: Mode = "cascading",
+    layers: Sequence[str] | None = None,
+    clusters: Int[Tensor, " b"] | None = None,
+    seed: int = 0,
+    **options: Any,
+) -> tuple[Similarity, ...]:
+    """How like the trained network's maps are those of a network whose layers are randomised, one after the other.
+
+    ``"cascading"`` randomises from the top down, so the last layer's row is a network with random weights throughout;
+    ``"independent"`` randomises one layer and leaves the others trained. The last two rows compare the trained maps
+    with a random map and a centre prior: that likeness is there without any network. Works on a copy of the model.
+
+    Args:
+        targets: the class explained in every network; None for the trained network's prediction.
+        method, options: as in ``posthoc.explain``.
+        layers: names of modules, in the order in which they are randomised, each with all it contains; None for
+            every module's own parameters, those of the last to run first (``parameter_layers``).
+        clusters: as in ``metrics.cluster_interval``.
+        seed: of the random weights, and of the baselines.
+
+    Where a randomised network gives a constant map (as Grad-CAM's ReLU may), the correlation is NaN: it is left out
+    and counted in ``Interval.left_out``.
+
+    Source: Adebayo et al. (2018), "Sanity Checks for Saliency Maps", arXiv:1810.03292.
+    Raises: ValueError on an unknown ``mode`` or a layer that does not exist or has no parameters; otherwise as
+        ``posthoc.explain``.
+    """
+    check_option("mode", mode, Mode)
+    with undisturbed(model) as network:
+        check_pictures(images, network)
+        known = {name for name, module in network.named_modules() if next(module.parameters(), None) is not None}
+        if wrong := [name for name in layers or () if name not in known]:
+            raise ValueError(
+                f"layers must be modules with parameters, {', '.join(sorted(known - {''}))}; got {', '.join(wrong)}"
+            )
+        order = parameter_layers(network, images) if layers is None else tuple(layers)
+        explained = explain_options(network, images, targets, method, options)
+        trained = explain(network, images, **explained)
+        rows = []
+        draw = torch.Generator().manual_seed(seed)
+        for name, changed in _randomised(network, order, mode, draw, recurse=layers is not None):
+            maps = explain(changed, images, **explained)
+            rows.append(similarity(name or type(network).__name__, trained, maps, clusters, seed=seed))
+    return (*rows, *compare_with_baselines(trained, images, clusters, seed=seed))
+
+
+def _randomised(
+    network: nn.Module, order: Iterable[str], mode: str, generator: torch.Generator, *, recurse: bool
+) -> Iterator[tuple[str, nn.Module]]:
+    changed = copy.deepcopy(network)
+    for name in order:
+        if mode == "independent":
+            changed = copy.deepcopy(network)
+        randomise(changed.get_submodule(name), generator=generator, recurse=recurse)
+        yield name, changed
+
+
+def explain_options(
+    network: nn.Module, images: Tensor, targets: Targets, method: str, options: dict[str, Any]
+) -> dict[str, Any]:
+    """Keyword arguments for ``explain`` that always explain the same classes: the predicted ones where none is given.
+
+    A method that takes no class gets none. Raises: ValueError on an unknown method.
+    """
+    if method not in METHODS:
+        raise ValueError(f"method must be one of {', '.join(METHODS)}; got {method!r}")
+    if METHODS[method].class_specific:
+        with undisturbed(network) as plain:
+            targets = pick_targets(Logits(plain), images, check_targets(targets, len(images)), batch_size=64)
+    return {"method": method, "targets": targets, **options}
+
+
+def parameter_layers(model: nn.Module, images: Float[Tensor, "b c h w"]) -> tuple[str, ...]:
+    """Modules with parameters of their own, the last to run first; before them those that do not run.
+
+    A module that does not run in a forward pass is idle, or its parameters are used by another.
+    """
+    ran: dict[str, None] = {}
+    with undisturbed(model) as network, torch.no_grad():
+        owners = {
+            name: module
+            for name, module in network.named_modules()
+            if next(module.parameters(recurse=False), None) is not None
+        }
+
+        def note(name: str) -> None:
+            ran.pop(name, None)  # a module that runs again counts where it runs last
+            ran[name] = None
+
+        handles = [module.register_forward_hook(lambda *_, name=name: note(name)) for name, module in owners.items()]
+        try:
+            network(images[:1])
+        finally:
+            for handle in handles:
+                handle.remove()
+    return (*(name for name in reversed(owners) if name not in ran), *reversed(ran))
+
+
+def randomise(module: nn.Module, *, generator: torch.Generator, recurse: bool = True) -> None:
+    """Replace all that ``module`` has learned, and its children with ``recurse``, by fresh random values, in place.
+
+    Modules that know how to start (``reset_parameters``: convolutions, linear layers, norms with their running
+    statistics) start again. Other parameters become N(0, r^2) with r their root mean square, so a zero stays zero.
+    All chance comes from ``generator``; the numbers are drawn on the CPU and do not depend on the device.
+    """
+    seed = int(torch.randint(2**62, (), generator=generator))
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.default_generator.manual_seed(seed)
+        for child in module.modules() if recurse else (module,):
+            own = [*child.parameters(recurse=False), *child.buffers(recurse=False)]
+            if not own:
+                continue
+            reset = getattr(child, "reset_parameters", None)
+            if reset is None:
+                for parameter in child.parameters(recurse=False):
+                    drawn = torch.randn(parameter.shape).to(parameter)
+                    parameter.copy_(drawn * parameter.square().mean().sqrt())
+            else:
+                device = own[0].device
+                child.to("cpu")
+                reset()
+                child.to(device)

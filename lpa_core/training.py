@@ -1,0 +1,348 @@
+"""A training run: set up, killed at any moment, continued to the same result, evaluated once on the test set.
+
+The loop itself is ``recipe.fit``. A run folder holds:
+
+* ``run.json``: config, commit, versions, device, data, timings, results.
+* ``history.jsonl``: one line per epoch.
+* ``checkpoint.pt``: everything that changes while training, random state included.
+* ``weights.safetensors``: the trained model, for ``load_weights``.
+"""
+
+import copy
+import logging
+import math
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from . import metrics, provenance
+from .checkpoint import FORMAT, RunFolder, own_random_state, refuse_other, restore, snapshot
+from .data import Batches, ImageSet
+from .files import locked
+from .models import AttentionClassifier, build
+from .presets import PRESETS, TrainConfig, preset
+from .recipe import (
+    Sets,
+    State,
+    autocast,
+    check_sets,
+    decay_groups,
+    evaluate,
+    fit,
+    learning_rate,
+    load_sets,
+    pick_device,
+    update_average,
+)
+from .weights import load_weights, save_weights
+
+__all__ = [
+    "PRESETS",
+    "Run",
+    "Sets",
+    "TrainConfig",
+    "evaluate",
+    "fit",
+    "learning_rate",
+    "load_sets",
+    "preset",
+    "train",
+    "update_average",
+]
+
+logger = logging.getLogger(__name__)
+
+OnEpoch = Callable[[dict[str, Any], nn.Module], None]
+
+
+class Run(NamedTuple):
+    """A finished run: the model in evaluation mode, its config, one dict per epoch, the results, and all of run.json.
+
+    ``results`` has ``"validation"`` (None where everything was trained on) and ``"test"``, each with ``accuracy``,
+    ``loss`` and ``n``, and, where the set knows where the object is, ``pointing_game``: for its ``box`` and for its
+    ``ink`` one number per level, shallow to deep.
+    """
+
+    model: AttentionClassifier
+    config: TrainConfig
+    history: list[dict[str, Any]]
+    results: dict[str, Any]
+    info: dict[str, Any]
+
+
+def train(
+    config: TrainConfig,
+    out: str | Path | None = None,
+    *,
+    root: str | Path | None = None,
+    download: bool = True,
+    device: str | torch.device | None = None,
+    resume: bool = False,
+    progress: bool = True,
+    on_epoch: OnEpoch | None = None,
+    sets: tuple[ImageSet, ImageSet | None, ImageSet] | None = None,
+    checkpoint_seconds: float = 30.0,
+    command: str | None = None,
+) -> Run:
+    """Train a model as ``config`` says and evaluate it once on the test set.
+
+    Equal configs on equal hardware at equal thread counts give equal weights, bit by bit on a CPU, also when the run
+    was killed and resumed. The caller's random state is not touched.
+
+    Args:
+        out: the run folder. None keeps nothing on disk.
+        root, download: where the data lie, and whether to fetch what is missing; see ``data.load``.
+        device: ``"cpu"``, ``"cuda"`` or ``"cuda:N"``; by default a GPU if there is one.
+        resume: continue the run in ``out`` from its checkpoint (from the start if there is none yet; a finished run is
+            returned as it is). The config and the data must be the same.
+        progress: show a progress bar.
+        on_epoch: called after each epoch with its history entry and the model that would be kept, in evaluation mode;
+            it may draw random numbers, and must not change the model.
+        sets: train, validation and test set in place of ``load_sets(config)``.
+        checkpoint_seconds: a checkpoint is written after each epoch, and within one whenever this time has passed.
+        command: the command line to record.
+
+    Raises: ValueError on options or data that do not fit, a folder with another run, a damaged or foreign checkpoint;
+        BlockingIOError when another process uses the folder; OSError when it cannot be written; FloatingPointError
+        when the loss is no longer finite.
+    """
+    if not checkpoint_seconds > 0:
+        raise ValueError(f"checkpoint_seconds must be above 0; got {checkpoint_seconds}")
+    device = pick_device(device)
+    with ExitStack() as stack:
+        folder = RunFolder(None if out is None else stack.enter_context(locked(out)))
+        earlier = folder.earlier(config.to_dict(), resume=resume)
+        if earlier is not None and earlier["finished"]:
+            logger.info("the run in %s is finished; nothing to do", folder.path)
+            return _finished(folder, config, earlier, device)
+        sets = load_sets(config, root=root, download=download) if sets is None else Sets(*sets)
+        check_sets(sets, config)
+        stack.enter_context(own_random_state(device, config.seed))
+        state, batches = _start(config, sets, device)
+        info = _describe(config, sets, state, device, command)
+        _continue(folder, state, info, earlier, device)
+        watch = _Watch(state, batches, sets, config, folder, info, device, checkpoint_seconds, on_epoch, progress)
+        with watch.bar:
+            fit(state, batches, config, after_step=watch.after_step, after_epoch=watch.after_epoch)
+        return _finish(folder, config, sets, state, info)
+
+
+def _start(config: TrainConfig, sets: Sets, device: torch.device) -> tuple[State, Batches]:
+    """A fresh model with its optimiser, and the batches it is trained on. Refuses what does not fit the data."""
+    needed = {"num_classes": len(sets.train.classes), "in_channels": sets.train.images.shape[1]}
+    for name, value in needed.items():
+        if config.model.get(name, value) != value:
+            raise ValueError(f"model[{name!r}] must be {value} for {config.data}; got {config.model[name]!r}")
+    batches = Batches(
+        sets.train,
+        config.batch_size,
+        seed=config.seed,
+        crop=config.crop,
+        flip=config.flip,
+        device=device,
+        channels_last=config.channels_last,
+    )
+    model = build({**config.model, **needed}).eval()
+    with torch.no_grad():
+        model(sets.train.float_images([0]))  # pictures too small for the network are refused here
+    model.to(device).to(memory_format=torch.channels_last if config.channels_last else torch.contiguous_format)
+    average = copy.deepcopy(model) if config.ema else model
+    optimiser = torch.optim.SGD(
+        decay_groups(model, config),
+        lr=config.lr,
+        momentum=config.momentum,
+        nesterov=config.nesterov,
+        fused=device.type == "cuda",
+    )
+    if config.compile and device.type == "cuda":
+        model.compile()  # in place: the names of the weights stay as they are
+    return State(model, average, optimiser, torch.zeros(2, device=device)), batches
+
+
+def _describe(
+    config: TrainConfig, sets: Sets, state: State, device: torch.device, command: str | None
+) -> dict[str, Any]:
+    """What run.json says at the start."""
+    counts = {name: 0 if part is None else len(part) for name, part in sets._asdict().items()}
+    return {
+        "format": FORMAT,
+        "finished": False,
+        "config": config.to_dict(),
+        "command": command,
+        "commit": provenance.commit(),
+        "versions": provenance.versions(),
+        "device": provenance.device_name(device),
+        "threads": [torch.get_num_threads()],  # one entry per start
+        "resumed": 0,
+        "started": provenance.now(),
+        "data": {"name": config.data, **counts, "checksums": [part.checksum for part in filter(None, sets)]},
+        "parameters": sum(p.numel() for p in state.model.parameters()),
+        "timings": None,
+        "results": None,
+    }
+
+
+def _continue(
+    folder: RunFolder, state: State, info: dict[str, Any], earlier: dict[str, Any] | None, device: torch.device
+) -> None:
+    """Bring ``state`` to where the earlier run stopped, if there is one, and begin the folder's files."""
+    if earlier is not None:
+        refuse_other(f"data: the run in {folder.path} was made with other data", earlier["data"], info["data"])
+        saved = folder.load()
+        if saved is not None:
+            refuse_other(f"{folder.path}: checkpoint.pt has another config", saved["config"], info["config"])
+            refuse_other(f"{folder.path}: checkpoint.pt was made with other data", saved["data"], info["data"])
+            restore(state, saved, device)
+        if set(earlier["threads"]) != set(info["threads"]):
+            logger.warning(
+                "the run was made with %s threads and goes on with %d: its result may differ in the last bits",
+                " and ".join(map(str, dict.fromkeys(earlier["threads"]))),
+                info["threads"][0],
+            )
+        info["threads"] = earlier["threads"] + info["threads"]
+        info["resumed"] = earlier["resumed"] + 1
+        info["command"], info["started"] = earlier["command"], earlier["started"]
+    folder.clean()
+    folder.write_info(info)
+    folder.write_history(state.history)
+
+
+class _Watch:
+    """What happens between the steps of ``fit``: the clock, the progress bar, checkpoints and the end of an epoch."""
+
+    def __init__(
+        self,
+        state: State,
+        batches: Batches,
+        sets: Sets,
+        config: TrainConfig,
+        folder: RunFolder,
+        info: dict[str, Any],
+        device: torch.device,
+        checkpoint_seconds: float,
+        on_epoch: OnEpoch | None,
+        progress: bool,
+    ) -> None:
+        self.state, self.batches, self.sets, self.config, self.folder = state, batches, sets, config, folder
+        self.info, self.device, self.checkpoint_seconds, self.on_epoch = info, device, checkpoint_seconds, on_epoch
+        done = state.epoch * len(batches) + state.batch
+        self.bar = tqdm(total=config.epochs * len(batches), initial=done, unit="step", disable=not progress)
+        self.clock = self.saved = time.perf_counter()
+
+    def lap(self) -> float:
+        """Seconds since the last lap."""
+        last, self.clock = self.clock, time.perf_counter()
+        return self.clock - last
+
+    def after_step(self) -> None:
+        self.bar.update()
+        if time.perf_counter() - self.saved >= self.checkpoint_seconds:
+            self.save()
+
+    def save(self) -> None:
+        """Write a checkpoint; the time it takes is nobody's."""
+        self.state.seconds += self.lap()
+        self.folder.save(snapshot(self.state, self.info, self.device))
+        self.lap()
+        self.saved = self.clock
+
+    def after_epoch(self) -> None:
+        """Evaluate, write the epoch down, and put the state at the start of the next."""
+        state, steps = self.state, len(self.batches)
+        loss, correct = state.totals.tolist()  # waits for the device
+        seconds, pictures = state.seconds + self.lap(), steps * self.config.batch_size
+        if not math.isfinite(loss):
+            raise FloatingPointError(
+                f"the loss is {loss} in epoch {state.epoch + 1}: training has diverged; start again with a lower lr "
+                f"(it is {self.config.lr})"
+            )
+        state.average.eval()
+        validation: dict[str, Any] = {}
+        if self.sets.validation is not None:
+            with autocast(self.device):
+                validation = evaluate(state.average, self.sets.validation)
+        entry = {
+            "epoch": state.epoch + 1,
+            "step": (state.epoch + 1) * steps,
+            "lr": learning_rate(self.config, (state.epoch + 1) * steps - 1, steps),
+            "train_loss": loss / pictures,
+            "train_accuracy": correct / pictures,
+            "validation_loss": validation.get("loss"),
+            "validation_accuracy": validation.get("accuracy"),
+            "seconds": round(seconds + self.lap(), 3),
+            "images_per_second": round(pictures / seconds, 1),
+        }
+        state.history.append(entry)
+        state.epoch, state.batch, state.seconds = state.epoch + 1, 0, 0.0
+        state.totals.zero_()
+        self.save()
+        self.folder.write_history(state.history)
+        self.bar.set_postfix(
+            {name: f"{entry[name]:.3f}" for name in ("train_loss", "validation_accuracy") if entry[name]}
+        )
+        if self.on_epoch is not None:
+            with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+                self.on_epoch(dict(entry), state.average)
+        self.lap()
+
+
+def _finish(folder: RunFolder, config: TrainConfig, sets: Sets, state: State, info: dict[str, Any]) -> Run:
+    """Evaluate the trained model, on the test set for the only time, and write the weights and run.json."""
+    model = state.average.eval()
+    assert isinstance(model, AttentionClassifier)  # as _start built it
+    results: dict[str, Any] = {
+        "validation": None if sets.validation is None else _scores(model, sets.validation),
+        "test": _scores(model, sets.test),
+    }
+    seconds = sum(entry["seconds"] for entry in state.history)
+    info["timings"] = {
+        "seconds": round(seconds, 3),
+        "seconds_per_epoch": round(seconds / config.epochs, 3),
+        "images_per_second": round(sum(entry["images_per_second"] for entry in state.history) / config.epochs, 1),
+    }
+    info["results"], info["finished"], info["ended"] = results, True, provenance.now()
+    if folder.path is not None:
+        info["sha256"] = save_weights(
+            folder.path / "weights.safetensors",
+            model,
+            classes=sets.train.classes,
+            mean=sets.train.mean,
+            std=sets.train.std,
+            scores=results,
+            provenance={key: info[key] for key in ("command", "commit", "versions", "device", "data")}
+            | {"seed": config.seed, "threads": sorted(set(info["threads"]))},
+            size=sets.train.images.shape[2:],
+        )
+        folder.write_info(info)
+    return Run(model, config, state.history, results, info)
+
+
+def _scores(model: AttentionClassifier, image_set: ImageSet) -> dict[str, Any]:
+    """``evaluate``, and the pointing game of each level's map where the set knows where the object is."""
+    scores = evaluate(model, image_set)
+    if image_set.masks is None or image_set.boxes is None or not model.estimators:
+        return scores
+    device = next(model.parameters()).device
+    parts = [slice(start, start + 500) for start in range(0, len(image_set), 500)]
+    with torch.no_grad():
+        outputs = [model.attend(image_set.float_images(part).to(device)).attended for part in parts]
+    maps = [torch.cat([a.weights.cpu() for a in level]) for level in zip(*outputs, strict=True)]
+    boxes = metrics.box_masks(image_set.boxes, (image_set.images.shape[2], image_set.images.shape[3]))
+    scores["pointing_game"] = {
+        where: [metrics.pointing_game(level, masks).nanmean().item() for level in maps]
+        for where, masks in (("box", boxes), ("ink", image_set.masks))
+    }
+    return scores
+
+
+def _finished(folder: RunFolder, config: TrainConfig, info: dict[str, Any], device: torch.device) -> Run:
+    """The run in ``folder``, as ``train`` returned it."""
+    assert folder.path is not None  # only a folder holds an earlier run
+    model = load_weights(folder.path, device=device).model
+    return Run(model, config, folder.read_history(), info["results"], info)

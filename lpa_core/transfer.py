@@ -1,0 +1,109 @@
+"""Attention for any network: ``attend_to`` puts estimators and a classifier on its maps and keeps its weights."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from .attention import Compatibility, Match, Normalise
+from .backbones import BackboneTrunk
+from .classifier import AttentionClassifier, Combine, needs_global
+
+
+def attend_to(
+    model: nn.Module | str,
+    nodes: Sequence[str] | None = None,
+    num_classes: int | None = None,
+    *,
+    levels: int | None = None,
+    global_node: str | None = None,
+    compatibility: Compatibility = "pc",
+    combine: Combine = "concat",
+    match: Match = "global",
+    normalise: Normalise = "softmax",
+    g_per_level: bool = False,
+    dropout: float = 1.0,
+    global_path: bool = True,
+    freeze_backbone: bool = False,
+    input_size: int | None = None,
+    weights: Any = None,
+) -> AttentionClassifier:
+    """Attention for a network of your own, or any of torchvision's classifiers: its weights kept, its head replaced.
+
+    ``attend_to(resnet18(weights="DEFAULT"), ["layer2", "layer3", "layer4"], 10)`` attends to three maps of a trained
+    network. The estimators and the linear layer start fresh; train them alone with ``freeze_backbone=True``. Pictures
+    must be prepared as the backbone wants them: for torchvision by ``weights.transforms()``, usually scaled to [0, 1],
+    then normalised with mean (0.485, 0.456, 0.406) and standard deviation (0.229, 0.224, 0.225). Any size works that
+    the backbone takes and that leaves each level several positions; a network of tokens keeps its own.
+
+    Args:
+        model: the network, or the name of a torchvision classifier. The network is left as it was: the part in use is
+            copied. A name is recorded in ``config``, so that saved weights can be loaded again.
+        nodes, levels, global_node, input_size: see ``BackboneTrunk``; ``node_shapes(model)`` lists the nodes.
+        num_classes: K; None for as many as the network has.
+        freeze_backbone: train the attention alone: no gradient for the backbone, which stays in eval mode.
+        weights: for a name, torchvision's ``weights=``, ``"DEFAULT"`` for its best (downloaded when not at hand). Not
+            recorded in ``config``.
+        compatibility, combine, match, normalise, g_per_level, dropout, global_path: as in ``attention_vgg``; g is the
+            average of the deepest level's map, or of ``global_node``'s.
+
+    Source: ours; the method of Jetley et al. (2018) on other trunks.
+    Raises: ValueError on an unknown name, node or option, a node that is no map or has a single position, and where the
+        number of classes is neither given nor to be read off; TypeError unless ``model`` is a module or a name.
+    """
+    network = _torchvision_classifier(model, weights) if isinstance(model, str) else model
+    if network is model and weights is not None:
+        raise ValueError(f"weights goes with the name of a model; this {type(model).__name__} has its own")
+    trunk = BackboneTrunk(
+        network,
+        nodes,
+        levels=levels,
+        global_node=global_node,
+        global_path=needs_global(compatibility, combine, global_path),
+        freeze=freeze_backbone,
+        input_size=input_size,
+    )
+    classes = trunk.num_classes if num_classes is None else num_classes
+    if classes is None:
+        raise ValueError(f"num_classes must be given: {type(network).__name__} gives no (b, K) logits to read it from")
+    classifier = AttentionClassifier(
+        trunk,
+        classes,
+        compatibility=compatibility,
+        combine=combine,
+        match=match,
+        normalise=normalise,
+        g_per_level=g_per_level,
+        dropout=dropout,
+    )
+    example = next((p for p in network.parameters() if p.is_floating_point()), torch.empty(0))
+    classifier.to(device=example.device, dtype=example.dtype)
+    classifier.train(network.training)
+    if isinstance(model, str):
+        classifier.config = {
+            "builder": "attend_to",
+            "model": model,
+            "nodes": list(trunk.nodes),
+            "num_classes": classes,
+            "global_node": global_node,
+            "compatibility": compatibility,
+            "combine": combine,
+            "match": match,
+            "normalise": normalise,
+            "g_per_level": g_per_level,
+            "dropout": dropout,
+            "global_path": global_path,
+            "freeze_backbone": freeze_backbone,
+            "input_size": trunk.input_size,
+        }
+    return classifier
+
+
+def _torchvision_classifier(name: str, weights: Any) -> nn.Module:
+    from torchvision import models  # imported here: nothing else in this package needs its networks
+
+    known = models.list_models(module=models)
+    if name not in known:
+        raise ValueError(f"model must be a module or one of torchvision's classifiers {', '.join(known)}; got {name!r}")
+    return models.get_model(name, weights=weights)

@@ -1,0 +1,162 @@
+"""The chapters keep to the rules of the book, and the rules notice when one does not."""
+
+import copy
+import re
+from collections import Counter
+from collections.abc import Callable
+
+import nbformat
+import notebooks
+import pytest
+import rules
+from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+CHAPTERS = notebooks.chapters()
+PICTURE = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mP8/x8AAwMCAO+ip1sAAAAASUVORK5CYII="
+
+WIDGET = "application/vnd.jupyter.widget-view+json"
+
+
+def read(path) -> NotebookNode:
+    return nbformat.read(notebooks.ROOT / path, as_version=4)
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=str)
+def test_chapter_keeps_to_the_rules(chapter):
+    found = rules.problems(read(chapter))
+    assert not found, "\n".join(found)
+
+
+def test_chapters_are_numbered_and_each_figure_has_a_name_of_its_own():
+    assert CHAPTERS
+    assert [path for path in CHAPTERS if not re.fullmatch(r"book/\d\d-[a-z0-9-]+\.ipynb", path.as_posix())] == []
+    names = Counter(name for path in CHAPTERS for name in rules.figure_names(read(path)))
+    assert [name for name, times in names.items() if times > 1] == []
+
+
+def test_every_notebook_of_the_folder_is_a_chapter():
+    stored = {path.relative_to(notebooks.ROOT) for path in (notebooks.ROOT / "book").glob("*.ipynb")}
+    assert stored == set(CHAPTERS)
+
+
+# ---- the rules themselves ----
+
+
+def code(source: str, *outputs: NotebookNode, **metadata: object) -> NotebookNode:
+    return new_code_cell(source, outputs=list(outputs), metadata=metadata)
+
+
+def a_good_notebook() -> NotebookNode:
+    figure = {
+        "figure": {"name": "fig-dot", "caption": "One black dot."},
+        "image": {"alt": "A single black dot in the middle of nothing."},
+    }
+    cells = [
+        new_markdown_cell("# A title\n\nProse."),
+        code('import os\n\nscale = os.environ.get("LPA_SCALE", "quick")', tags=["parameters"]),
+        code("print(0.25)", new_output("stream", name="stdout", text="0.25\n"), tags=["nbval-check-output"]),
+        code(
+            "draw();",
+            new_output("display_data", {"image/png": PICTURE, "text/plain": "<Figure size 640x480 with 1 Axes>"}),
+            mystnb=figure,
+        ),
+        code(
+            "seconds",
+            new_output("execute_result", {"text/plain": "1.23"}, execution_count=4),
+            tags=["machine-dependent"],
+            lpa={"reason": "it is a measured time"},
+        ),
+    ]
+    for count, cell in enumerate(cells[1:], start=1):
+        cell.execution_count = count
+    return new_notebook(cells=cells, metadata=notebooks.METADATA)
+
+
+def test_a_good_notebook_has_no_problems():
+    assert rules.problems(a_good_notebook()) == []
+
+
+def alter(cell: int, **changes: object) -> Callable[[NotebookNode], None]:
+    def change(notebook: NotebookNode) -> None:
+        for name, value in changes.items():
+            setattr(notebook.cells[cell], name, nbformat.from_dict(value))
+
+    return change
+
+
+def stream(name: str, text: str) -> list[dict[str, str]]:
+    return [{"output_type": "stream", "name": name, "text": text}]
+
+
+def alt(text: str) -> Callable[[NotebookNode], None]:
+    return lambda notebook: notebook.cells[3].metadata.mystnb.image.update(alt=text)
+
+
+BREAKAGES: dict[str, tuple[Callable[[NotebookNode], object], str]] = {
+    "text is not checked": (alter(2, metadata={}), "tagged neither"),
+    "tag is misspelt": (alter(2, metadata={"tags": ["nbval-check-outputs"]}), "tagged neither"),
+    "nothing is checked": (lambda nb: nb.cells.pop(2), "no cell is tagged"),
+    "skipped": (lambda nb: nb.cells[2].metadata.tags.append("nbval-skip"), "kept from being checked"),
+    "skipped by comment": (alter(2, source="# NBVAL_IGNORE_OUTPUT\nprint(1)"), "kept from being checked"),
+    "no reason": (lambda nb: nb.cells[4].metadata.pop("lpa"), "without a reason"),
+    "checked and machine-dependent": (lambda nb: nb.cells[4].metadata.tags.append(rules.CHECKED), "tagged both"),
+    "no count": (alter(2, execution_count=None), "no execution count"),
+    "run out of order": (alter(2, execution_count=7), "top to bottom"),
+    "no stored output": (alter(2, outputs=[]), "no text to check"),
+    "no stored picture": (alter(3, outputs=[]), "no picture is stored"),
+    "error": (
+        alter(2, outputs=[{"output_type": "error", "ename": "KeyError", "evalue": "", "traceback": []}]),
+        "an error: KeyError",
+    ),
+    "stderr": (alter(2, outputs=stream("stderr", "UserWarning")), "stderr"),
+    "address": (alter(2, outputs=stream("stdout", "<Thing at 0x7f3c2a1b>")), "address in memory"),
+    "path": (alter(2, outputs=stream("stdout", "saved to /tmp/run")), "path of the machine"),
+    "no title": (alter(0, source="Prose."), "not a title"),
+    "no parameters": (alter(1, metadata={}), "tagged parameters"),
+    "fixed scale": (alter(1, source='scale = "quick"'), "tagged parameters"),
+    "no name": (lambda nb: nb.cells[3].metadata.mystnb.figure.pop("name"), "without a name"),
+    "no caption": (lambda nb: nb.cells[3].metadata.mystnb.figure.pop("caption"), "without a caption"),
+    "no alt": (lambda nb: nb.cells[3].metadata.mystnb.pop("image"), "no alt text"),
+    "path as alt": (alt("../_images/0f3a9c.png"), "path or a hash"),
+    "hash as alt": (alt("0f3a9c7e0f3a9c7e0f3a9c7e"), "path or a hash"),
+    "short alt": (alt("A picture."), "shorter than"),
+    "two pictures": (lambda nb: nb.cells[3].outputs.append(nb.cells[3].outputs[0]), "2 pictures in one cell"),
+    "long cell": (alter(2, source="x = 1\n" * 31), "more than 30 lines"),
+    "long cells": (lambda nb: [cell.update(source="x = 1\n" * 9) for cell in nb.cells[2:]], "median"),
+    "too many words": (alter(0, source="# Title\n" + "word " * 1800), "words of prose"),
+    "widget state": (lambda nb: nb.metadata.update(widgets={}), "volatile metadata"),
+    "run times": (lambda nb: nb.cells[2].metadata.update(execution={"start": "now"}), "volatile metadata"),
+    "widget": (
+        alter(2, outputs=[{"output_type": "display_data", "data": {WIDGET: {}}, "metadata": {}}]),
+        "is a widget",
+    ),
+}
+
+
+@pytest.mark.parametrize("breakage", BREAKAGES)
+def test_a_broken_rule_is_noticed(breakage):
+    notebook = copy.deepcopy(a_good_notebook())
+    change, complaint = BREAKAGES[breakage]
+    change(notebook)
+    assert any(complaint in problem for problem in rules.problems(notebook)), rules.problems(notebook)
+
+
+# ---- stored outputs against a fresh run ----
+
+
+@pytest.mark.parametrize("stored", ["0.25", "0.26"])
+def test_one_altered_digit_of_a_checked_output_fails(tmp_path, capfd, stored):
+    notebook = a_good_notebook()
+    notebook.cells = notebook.cells[:3]
+    notebook.cells[2].outputs[0].text = f"{stored}\n"
+    notebooks.write(notebook, tmp_path / "chapter.ipynb")
+    status = notebooks.nbval([tmp_path / "chapter.ipynb"], notebooks.ROOT, processes=1)
+    report = capfd.readouterr().out
+    if stored == "0.25":
+        assert status == 0, report
+        assert "2 passed" in report
+    else:
+        assert status == 1, report
+        assert "1 failed, 1 passed" in report
+        assert "0.26" in report

@@ -1,0 +1,250 @@
+"""Every page of the built book works: in Chromium without a network, from a file and from a server."""
+
+import functools
+import http.server
+import json
+import re
+import tempfile
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urldefrag, urljoin, urlparse
+
+import browser
+import notebooks
+import pytest
+import rules
+from bs4 import BeautifulSoup, Tag
+
+pytestmark = pytest.mark.built
+
+HTML = notebooks.ROOT / "_build" / "html"
+PAGES = sorted(p.relative_to(HTML).as_posix() for p in HTML.rglob("*.html") if "_static" not in p.parts)
+MOST_BYTES = 1_000_000  # a page with its styles, fonts and pictures, scripts apart
+PHONE = 390
+# sphinx-exercise gives this id to every exercise of a page.
+KNOWN_DUPLICATES = {"exercise-content", "solution-content"}
+
+every_page = pytest.mark.parametrize("page", PAGES)
+both_ways = pytest.mark.parametrize("scheme", ["file", "http"])
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[str]:
+    handler = functools.partial(Quiet, directory=str(HTML))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as httpd:
+        threading.Thread(target=httpd.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{httpd.server_port}"
+        httpd.shutdown()
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+        driver = browser.start(Path(profile))
+        driver.execute_cdp_cmd("Network.enable", {})
+        driver.execute_cdp_cmd("Network.setCacheDisabled", {"cacheDisabled": True})
+        yield driver
+        driver.quit()
+
+
+@pytest.fixture
+def visit(chromium, server):
+    """Open a page and wait until it stands still; the requests that it made, as Chromium's log tells them."""
+
+    def open_page(page: str, scheme: str = "file", *, width: int = 1280, query: str = "") -> dict[str, dict[str, Any]]:
+        browser.resize(chromium, width, phone=width < 600)
+        for log in ("browser", "performance"):
+            chromium.get_log(log)  # empties it
+        start = (HTML / page).as_uri() if scheme == "file" else f"{server}/{page}"
+        chromium.get(start + query)
+        browser.settle(chromium)
+        requests: dict[str, dict[str, Any]] = {}
+        for entry in chromium.get_log("performance"):
+            message = json.loads(entry["message"])["message"]
+            event, about = message["method"], message["params"]
+            if event == "Network.requestWillBeSent":
+                requests[about["requestId"]] = {"url": about["request"]["url"], "kind": about.get("type", "")}
+            elif (request := requests.get(about.get("requestId", ""))) is not None:
+                if event == "Network.responseReceived":
+                    request["status"] = about["response"]["status"]
+                elif event == "Network.loadingFinished":
+                    request["bytes"] = about["encodedDataLength"]
+                elif event == "Network.loadingFailed":
+                    request["error"] = about["errorText"]
+        return requests
+
+    return open_page
+
+
+@functools.cache
+def parsed(page: str) -> BeautifulSoup:
+    return BeautifulSoup((HTML / page).read_text(encoding="utf8"), "html.parser")
+
+
+def ids(page: str) -> list[str]:
+    return [tag["id"] for tag in parsed(page).find_all(id=True)]
+
+
+# ---- the set of pages ----
+
+
+def test_every_file_of_the_toc_has_a_page():
+    wanted = {path.with_suffix(".html").as_posix() for path in notebooks.toc_files(notebooks.ROOT)}
+    assert PAGES, f"no page in {HTML}: run make book first"
+    assert wanted - set(PAGES) == set()
+
+
+def test_no_page_is_left_of_something_that_is_gone():
+    toc = {path.with_suffix(".html").as_posix() for path in notebooks.toc_files(notebooks.ROOT)}
+    assert set(PAGES) - toc - {"index.html", "search.html"} == set()
+
+
+# ---- in Chromium ----
+
+
+@both_ways
+@every_page
+def test_page_opens_without_an_error_and_asks_nobody_for_anything(page, scheme, visit, chromium):
+    requests = list(visit(page, scheme).values())
+    assert requests
+    outside = [r["url"] for r in requests if urlparse(r["url"]).hostname not in (None, "", "127.0.0.1")]
+    assert outside == [], "requests to other machines"
+    failed = [r for r in requests if "error" in r or r.get("status", 200) >= 400]
+    assert failed == []
+    errors = [entry["message"] for entry in chromium.get_log("browser") if entry["level"] == "SEVERE"]
+    assert errors == []
+
+
+@every_page
+def test_every_formula_is_set(page, visit, chromium):
+    visit(page)
+    # An unknown command is set as red text that begins with its backslash.
+    formulas = chromium.execute_script(r"""
+        return [...document.querySelectorAll(".bd-article-container .math")].map(math => ({
+            source: math.textContent.slice(0, 60),
+            set: math.querySelectorAll("mjx-container svg, mjx-container mjx-math").length,
+            wrong: math.querySelectorAll("[data-mjx-error], mjx-merror, [data-mml-node=merror], merror").length
+                + [...math.querySelectorAll("mtext")].filter(text => text.textContent.startsWith("\\")).length,
+        }))""")
+    assert [formula for formula in formulas if not formula["set"] or formula["wrong"]] == []
+    shown = chromium.execute_script("""
+        const copy = document.querySelector(".bd-article-container").cloneNode(true);
+        copy.querySelectorAll("pre, code, script, mjx-container").forEach(element => element.remove());
+        return copy.textContent""")
+    assert re.findall(r"\\[(\[]|\$\$|\$[a-z]_", shown) == [], "raw TeX in the text"
+
+
+@every_page
+def test_pictures_are_loaded_and_keep_their_colours_in_the_dark(page, visit, chromium):
+    visit(page)
+    pictures = chromium.execute_script("""
+        document.documentElement.dataset.theme = "dark";
+        return [...document.querySelectorAll(".bd-article-container img")].map(image => ({
+            source: image.src.slice(0, 100),
+            loaded: image.complete && image.naturalWidth > 0,
+            filter: getComputedStyle(image).filter,
+        }))""")
+    assert [picture for picture in pictures if not picture["loaded"] or picture["filter"] != "none"] == []
+
+
+@every_page
+def test_page_is_no_wider_than_a_phone(page, visit, chromium):
+    visit(page, width=PHONE)
+    width, wide = chromium.execute_script(
+        """
+        const limit = arguments[0];
+        const inside = ["auto", "scroll", "hidden"];
+        const scrolls = element => element && element !== document.body &&
+            (inside.includes(getComputedStyle(element).overflowX) || scrolls(element.parentElement));
+        const wide = [...document.querySelectorAll(".bd-article-container *")]
+            .filter(element => element.getBoundingClientRect().right > limit + 1 && !scrolls(element.parentElement))
+            .map(element => element.outerHTML.slice(0, 120));
+        return [document.documentElement.scrollWidth, wide.slice(0, 5)]""",
+        PHONE,
+    )
+    assert wide == []
+    assert width <= PHONE
+
+
+@every_page
+def test_page_weighs_little(page, visit):
+    weights = Counter()
+    for request in visit(page, "http").values():
+        weights[request["kind"]] += request.get("bytes", 0)
+    del weights["Script"]
+    assert weights["Document"] > 0
+    assert sum(weights.values()) <= MOST_BYTES, weights
+
+
+@both_ways
+def test_search_finds_a_page_without_a_network(scheme, visit, chromium):
+    visit("search.html", scheme, query="?q=attention")
+    found = chromium.execute_async_script("""
+        const done = arguments[0], end = Date.now() + 10000;
+        (function look() {
+            const links = document.querySelectorAll("#search-results li a");
+            if (links.length || Date.now() > end) done(links.length); else setTimeout(look, 100);
+        })()""")
+    assert found > 0
+
+
+# ---- in the markup ----
+
+
+@every_page
+def test_pictures_say_what_they_show(page):
+    pictures = parsed(page).select(".bd-article-container img")
+    wrong = {img.get("src", "")[:60]: rules.alt_problem(img.get("alt")) for img in pictures}
+    assert {source: problem for source, problem in wrong.items() if problem} == {}
+
+
+@every_page
+def test_ids_are_unique(page):
+    assert [name for name, times in Counter(ids(page)).items() if times > 1 and name not in KNOWN_DUPLICATES] == []
+
+
+def targets(page: str) -> Iterator[tuple[Tag, str]]:
+    for tag in parsed(page).find_all(["a", "link", "script", "img", "source", "iframe", "object"]):
+        for attribute in ("href", "src", "data"):
+            if tag.get(attribute):
+                yield tag, tag[attribute]
+
+
+@every_page
+def test_links_lead_somewhere(page):
+    broken = []
+    for _, target in targets(page):
+        url = urlparse(target)
+        if url.scheme in ("mailto", "data", "javascript") or (url.scheme.startswith("http") and url.netloc):
+            continue
+        path, anchor = urldefrag(urljoin("/" + page, unquote(target)))
+        path = urlparse(path).path.lstrip("/") or "index.html"
+        if not (HTML / path).is_file() or (anchor and path.endswith(".html") and anchor not in ids(path)):
+            broken.append(target)
+    assert broken == []
+
+
+@every_page
+def test_nothing_is_loaded_from_elsewhere(page):
+    loading = [(tag.name, url) for tag, url in targets(page) if tag.name != "a" and urlparse(url).netloc]
+    assert [(name, url) for name, url in loading if "canonical" not in str(url)] == []
+
+
+@every_page
+def test_no_markup_is_left_unread(page):
+    article = parsed(page).find(class_="bd-article-container")
+    if article is None:  # the page that leads from the root to the first one
+        assert parsed(page).find("meta", attrs={"http-equiv": "Refresh"})
+        return
+    text = BeautifulSoup(str(article), "html.parser")
+    for code in text.find_all(["pre", "code", "script"]):
+        code.decompose()
+    assert re.findall(r"\{[a-z][\w:.-]*\}`|:::|```|^#{2,} |\[\^?\w+\]\(", text.get_text(), re.MULTILINE) == []

@@ -1,0 +1,48 @@
+"""Fixtures for all tests."""
+
+import os
+import random
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import jaxtyping
+import numpy as np
+import pytest
+import torch
+
+
+@pytest.fixture
+def cifar_root() -> Path:
+    """The folder of the real CIFAR-10 and CIFAR-100, which LPA_DATA names; without it the test is skipped."""
+    root = os.environ.get("LPA_DATA")
+    if not root:
+        pytest.skip("needs the real CIFAR-10 and CIFAR-100: set LPA_DATA to the folder that holds them")
+    for folder in ("cifar-10-batches-py", "cifar-100-python"):
+        if not Path(root, folder).is_dir():
+            pytest.skip(f"needs the real CIFAR-10 and CIFAR-100: LPA_DATA={root} has no {folder}")
+    return Path(root)
+
+
+@pytest.fixture
+def unchecked() -> Iterator[None]:
+    """Turn the run-time shape checker off, as it is for users, so that the package's own messages are seen."""
+    before = jaxtyping.config.jaxtyping_disable
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", before)
+
+
+@pytest.fixture
+def chance_untouched() -> Callable[[], AbstractContextManager[None]]:
+    """``with chance_untouched():`` fails when the block draws from the random state of torch, numpy or random."""
+
+    @contextmanager
+    def watch() -> Iterator[None]:
+        of_torch, of_numpy, of_python = torch.get_rng_state(), np.random.get_state(), random.getstate()
+        yield
+        assert torch.equal(torch.get_rng_state(), of_torch), "torch's global random state has changed"
+        assert all(np.array_equal(a, b) for a, b in zip(np.random.get_state(), of_numpy, strict=True)), "numpy's has"
+        assert random.getstate() == of_python, "Python's has"
+
+    return watch

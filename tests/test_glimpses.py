@@ -1,0 +1,163 @@
+"""The recurrent attention model: what the sensor sees, and what each network may learn from."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from lpa_core import glimpses, hard
+
+
+def chance(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def pictures(n: int = 4) -> Tensor:
+    return torch.randn(n, 3, 20, 16, generator=chance(1))
+
+
+def model(**options: object) -> glimpses.RecurrentAttention:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return glimpses.RecurrentAttention(5, **{"glimpses": 3, "size": 6, "scales": 2, "hidden": 16, **options})
+
+
+# The sensor -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_finest_patch_is_cut_around_the_place():
+    images, centre = pictures(), torch.zeros(4, 2)
+    fine = glimpses.GlimpseSensor(6, 2)(images, centre)[:, :3]
+    assert torch.equal(fine, images[:, :, 7:13, 5:11])  # the middle of 20 x 16
+    assert glimpses.patch_boxes(centre, (20, 16), 6)[0].tolist() == [7, 5, 13, 11]
+
+
+def test_places_are_rows_then_columns_from_edge_to_edge():
+    boxes = glimpses.patch_boxes(torch.tensor([[-1.0, -1.0], [1.0, 0.0], [0.0, 1.0]]), (20, 16), 4)
+    assert boxes.tolist() == [[-2, -2, 2, 2], [18, 6, 22, 10], [8, 14, 12, 18]]
+
+
+def test_coarser_patches_cover_twice_as_much_and_are_averaged():
+    images = pictures()
+    coarse = glimpses.GlimpseSensor(6, 2)(images, torch.zeros(4, 2))[:, 3:]
+    around = images[:, :, 4:16, 2:14]
+    assert torch.allclose(coarse, around.unflatten(2, (6, 2)).unflatten(4, (6, 2)).mean(dim=(3, 5)), atol=1e-6)
+
+
+def test_beyond_the_picture_there_is_nothing():
+    corner = glimpses.GlimpseSensor(6, 3)(pictures() + 10, torch.tensor([[-1.0, -1.0]] * 4))
+    assert corner.shape == (4, 9, 6, 6)
+    assert torch.equal(corner[:, :3, :3], torch.zeros(4, 3, 3, 6))
+    assert (corner[:, :3, 3:, 3:] > 1).all()
+
+
+@pytest.mark.parametrize("place", [-1.0, 0.37, 1.0])
+def test_every_scale_fits_at_every_place(place):
+    assert glimpses.GlimpseSensor(6, 4)(pictures(), torch.full((4, 2), place)).shape == (4, 12, 6, 6)
+
+
+# The model ------------------------------------------------------------------------------------------------------------
+
+
+def test_what_attend_says():
+    out = model().attend(pictures(), generator=chance())
+    assert out.logits.shape == (4, 5)
+    assert out.places.shape == (4, 3, 2)
+    assert out.boxes.shape == (4, 3, 4)
+    assert out.log_prob.shape == out.baseline.shape == (4, 2)
+    assert torch.equal(out.places[:, 0], torch.zeros(4, 2))
+    assert (out.places.abs() <= 1).all()
+    assert out.boxes[:, 1].tolist() == glimpses.patch_boxes(out.places[:, 1], (20, 16), 6).tolist()
+
+
+def test_one_glimpse_is_a_look_at_the_centre():
+    out = model(glimpses=1).attend(pictures())
+    assert out.places.shape == (4, 1, 2)
+    assert out.log_prob.shape == (4, 0)
+
+
+def test_equal_seeds_give_equal_glimpses_and_the_global_state_stays(chance_untouched):
+    net = model().eval()
+    with chance_untouched():
+        one, two, three = (net.attend(pictures(), generator=chance(s)) for s in (1, 1, 2))
+    assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
+    assert not torch.equal(one.places, three.places)
+    assert torch.equal(net(pictures()), net.attend(pictures()).logits)
+
+
+def test_log_prob_is_that_of_the_normal_distribution():
+    network = glimpses.LocationNetwork(8, 0.2)
+    memory = torch.randn(6, 8, generator=chance())
+    place, log_prob = network(memory, chance(3))
+    normal = torch.distributions.Normal(network.mean(memory).tanh(), 0.2)
+    inside = (place.abs() < 1).all(dim=1)
+    assert inside.any()
+    assert torch.allclose(log_prob[inside], normal.log_prob(place).sum(dim=1)[inside], atol=1e-4)
+    assert torch.equal(network(memory)[0], network.mean(memory).tanh())
+
+
+def test_the_places_are_detached_from_the_answer():
+    """A place moves no logit by a derivative: the location network learns from log p alone."""
+    net = model()
+    out = net.attend(pictures(), generator=chance())
+    assert not out.places.requires_grad
+    out.logits.logsumexp(dim=1).sum().backward()
+    assert all(p.grad is None for p in net.location_network.parameters())
+    assert net.glimpse_network.where[0].weight.grad.norm() > 0
+    out = net.attend(pictures(), generator=chance())
+    reward = torch.rand(4, generator=chance())[:, None].expand_as(out.log_prob)
+    hard.reinforce_loss(out.log_prob.flatten(), reward.flatten()).backward()
+    assert all(p.grad.norm() > 0 for p in net.location_network.parameters())
+
+
+def test_log_prob_has_the_score_of_the_mean_as_its_derivative():
+    """d log p / d mean = (place - mean) / std^2. Were the draw not detached, it would be zero."""
+    network = glimpses.LocationNetwork(4, 0.3)
+    memory = torch.randn(5, 4, generator=chance())
+    mean = network.mean(memory).tanh().detach()
+    bias = network.mean[2].bias
+    place, log_prob = network(memory, chance(9))
+    inside = (place.abs() < 1).all(dim=1)
+    (found,) = torch.autograd.grad(log_prob[inside].sum(), bias)
+    expected = ((place - mean) / 0.3**2 * (1 - mean**2))[inside].sum(dim=0)
+    assert torch.allclose(found, expected, rtol=1e-4)
+    assert expected.abs().min() > 1e-3
+
+
+def test_the_baseline_does_not_shape_the_memory():
+    net = model()
+    net.attend(pictures(), generator=chance()).baseline.sum().backward()
+    assert net.baseline_network.weight.grad.norm() > 0
+    assert all(p.grad is None for p in net.core_network.parameters())
+
+
+def test_later_glimpses_change_the_answer():
+    net = model().eval()
+    with torch.no_grad():
+        first = net.attend(pictures(), generator=chance(1))
+        second = net.attend(pictures(), generator=chance(2))
+    assert not torch.allclose(first.logits, second.logits, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"glimpses": 0}, "glimpses must be a whole number of at least 1; got 0"),
+        ({"glimpses": -2}, "glimpses must be"),
+        ({"scales": 0}, "scales"),
+        ({"size": 5}, "size must be an even number"),
+        ({"size": 0}, "size"),
+        ({"hidden": 0}, "hidden"),
+        ({"std": 0.0}, "std must be above 0"),
+        ({"std": math.nan}, "std must be above 0"),
+    ],
+)
+def test_model_refuses(options, message):
+    with pytest.raises(ValueError, match=message):
+        model(**options)
+
+
+def test_other_channels_are_refused(unchecked):
+    with pytest.raises(ValueError, match=r"images must be \(b, 3, h, w\)"):
+        model()(pictures()[:, :2])

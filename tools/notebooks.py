@@ -1,0 +1,289 @@
+"""Run the chapters. ``stage`` runs them for the book, ``store`` keeps the outputs in the sources, ``check`` compares
+the stored outputs with a fresh run, ``run`` only runs them, with whatever Python this is.
+
+A chapter is a notebook named in ``_toc.yml``. Its code is run again only when something it depends on has changed.
+"""
+
+import argparse
+import copy
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# What every kernel of a quick run is given, so that its numbers depend neither on the machine's cores nor on who
+# started it. The three capability limits keep machines with wider vector units on the instructions that all have.
+QUICK_ENVIRONMENT = {
+    "LPA_SCALE": "quick",
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "ATEN_CPU_CAPABILITY": "avx2",
+    "ONEDNN_MAX_CPU_ISA": "AVX2",
+    "MKL_CBWR": "COMPATIBLE",
+    "CUDA_VISIBLE_DEVICES": "",
+    "PYTHONHASHSEED": "0",
+    "TQDM_DISABLE": "1",
+}
+TIMEOUT = 300  # seconds a cell may take at scale quick
+METADATA = {
+    "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
+
+
+def toc_files(root: Path) -> list[Path]:
+    """The source files that ``_toc.yml`` names, in its order, relative to ``root``."""
+
+    def named(node: Any) -> Iterator[str]:
+        if isinstance(node, dict):
+            yield from (node[key] for key in ("root", "file") if key in node)
+            for value in node.values():
+                yield from named(value)
+        elif isinstance(node, list):
+            for value in node:
+                yield from named(value)
+
+    files = []
+    for name in named(yaml.safe_load((root / "_toc.yml").read_text(encoding="utf8"))):
+        found = [path for path in (Path(f"{name}.ipynb"), Path(f"{name}.md")) if (root / path).is_file()]
+        if len(found) != 1:
+            raise SystemExit(f"_toc.yml names {name!r}: one of {name}.ipynb and {name}.md must exist; found {found}")
+        files += found
+    return files
+
+
+def chapters(root: Path = ROOT, only: Sequence[str] = ()) -> list[Path]:
+    """The notebooks of the book, relative to ``root``; ``only`` keeps those whose name begins with one of it."""
+    found = [path for path in toc_files(root) if path.suffix == ".ipynb"]
+    unknown = [start for start in only if not any(path.name.startswith(start) for path in found)]
+    if unknown:
+        raise SystemExit(f"no chapter begins with {unknown}; there are {[path.stem for path in found]}")
+    return [path for path in found if not only or path.name.startswith(tuple(only))]
+
+
+def code_cells(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def kernel_environment(scale: str, root: Path) -> dict[str, str]:
+    """What to add to the environment of the kernels. A settings folder of our own keeps a user's start-up files out."""
+    settings = root / "_build" / "ipython"
+    (settings / "profile_default").mkdir(parents=True, exist_ok=True)
+    (settings / "profile_default" / "ipython_config.py").write_text("c.HistoryManager.enabled = False\n")
+    (settings / "profile_default" / "ipython_kernel_config.py").write_text("c.IPKernelApp.log_level = 'ERROR'\n")
+    own = QUICK_ENVIRONMENT if scale == "quick" else {"LPA_SCALE": scale}
+    return {**own, "IPYTHONDIR": str(settings), "JUPYTER_PREFER_ENV_PATH": "1"}
+
+
+def key(notebook: nbformat.NotebookNode, scale: str, root: Path) -> str:
+    """A hash of all that decides a chapter's outputs: its code, the package, the data files beside it, the versions."""
+    digest = hashlib.sha256(repr([sys.version, scale, QUICK_ENVIRONMENT]).encode())
+    for cell in code_cells(notebook):
+        digest.update(cell.source.encode() + b"\0")
+    prose = {".ipynb", ".md", ".bib", ".css", ".svg", ".pyc"}
+    for file in [
+        root / "requirements.txt",
+        *sorted(path for path in (root / "lpa_core").rglob("*") if path.suffix != ".pyc"),
+        *sorted(path for path in (root / "book").rglob("*") if path.suffix not in prose and "_ext" not in path.parts),
+    ]:
+        if file.is_file():
+            digest.update(str(file.relative_to(root)).encode() + b"\0" + file.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def execute(source: Path, target: Path, folder: Path, timeout: int) -> float:
+    """Run one notebook in a fresh kernel of this Python, working in ``folder``; seconds it took."""
+    import papermill
+
+    started = time.perf_counter()
+    papermill.execute_notebook(
+        source, target, kernel_name="python3", cwd=folder, execution_timeout=timeout, progress_bar=False
+    )
+    return time.perf_counter() - started
+
+
+def execute_all(jobs: dict[Path, tuple[Path, Path, Path]], *, processes: int, timeout: int) -> dict[Path, float]:
+    """Run ``{chapter: (source, target, folder)}``; seconds of each. Every failure is shown before it gives up."""
+    seconds, failed = {}, []
+    # A fresh interpreter for each chapter: nothing of one run is left for the next.
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
+        running = {pool.submit(execute, *job, timeout): chapter for chapter, job in jobs.items()}
+        for done in as_completed(running):
+            chapter = running[done]
+            error = done.exception()
+            if error is None:
+                seconds[chapter] = done.result()
+                print(f"  {chapter}  {seconds[chapter]:.1f} s", flush=True)
+            else:
+                failed.append(chapter)
+                print(f"  {chapter}  FAILED\n{error}", flush=True)
+    if failed:
+        raise SystemExit(f"failed: {', '.join(map(str, failed))}")
+    return seconds
+
+
+def graft(source: nbformat.NotebookNode, executed: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """The source notebook with the outputs of the executed one."""
+    result = copy.deepcopy(source)
+    for cell, ran in zip(code_cells(result), code_cells(executed), strict=True):
+        assert cell.source == ran.source, "the executed notebook holds other code than its source"
+        cell.outputs, cell.execution_count = joined(ran.outputs), ran.execution_count
+    if "widgets" in executed.metadata:
+        result.metadata["widgets"] = executed.metadata["widgets"]
+    return result
+
+
+def joined(outputs: list[nbformat.NotebookNode]) -> list[nbformat.NotebookNode]:
+    """Outputs with neighbouring pieces of one stream made one: where a kernel cuts them is chance."""
+    result: list[nbformat.NotebookNode] = []
+    for output in copy.deepcopy(outputs):
+        last = result[-1] if result else None
+        if last is not None and output.output_type == "stream" == last.output_type and output.name == last.name:
+            last.text += output.text
+        else:
+            result.append(output)
+    return result
+
+
+def cleaned(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """A notebook as it is committed: outputs and counts stay; widget state, times and versions go."""
+    result = copy.deepcopy(notebook)
+    result.metadata = nbformat.from_dict(METADATA)
+    for cell in result.cells:
+        for volatile in ("papermill", "execution", "collapsed", "scrolled"):
+            cell.metadata.pop(volatile, None)
+    return result
+
+
+def executed_chapters(
+    root: Path, only: Sequence[str], *, scale: str, processes: int, timeout: int, again: bool
+) -> dict[Path, nbformat.NotebookNode]:
+    """The chapters with fresh outputs; those whose key is unchanged come from ``_build/executed`` unless ``again``."""
+    build = root / "_build"
+    times_file = build / "times.json"
+    times = json.loads(times_file.read_text()) if times_file.exists() else {}
+    sources = {path: nbformat.read(root / path, as_version=4) for path in chapters(root, only)}
+    keys = {path: key(notebook, scale, root) for path, notebook in sources.items()}
+    jobs = {}
+    for path in sorted(sources, key=lambda path: -times.get(str(path), {}).get("seconds", 0)):  # the longest first
+        target = build / "executed" / path
+        if again or not target.exists() or target.with_suffix(".key").read_text() != keys[path]:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.with_suffix(".key").write_text("")  # until it has run to its end
+            jobs[path] = (root / path, target, stage_folder(root) / path.parent)
+    print(f"{len(jobs)} of {len(sources)} chapters to run, {processes} at once", flush=True)
+    os.environ.update(kernel_environment(scale, root))
+    for path, seconds in execute_all(jobs, processes=processes, timeout=timeout).items():
+        jobs[path][1].with_suffix(".key").write_text(keys[path])
+        times[str(path)] = {"seconds": round(seconds, 1), "scale": scale}
+    known = {str(path) for path in chapters(root)}
+    if jobs:
+        times_file.write_text(json.dumps({k: times[k] for k in sorted(times) if k in known}, indent=1) + "\n")
+    return {
+        path: graft(notebook, nbformat.read(build / "executed" / path, as_version=4))
+        for path, notebook in sources.items()
+    }
+
+
+def stage_folder(root: Path) -> Path:
+    return root / "_build" / "stage"
+
+
+def fill_stage(root: Path) -> None:
+    """A fresh copy of the book's sources: what the toc names and what lies beside it, other notebooks left out."""
+    stage = stage_folder(root)
+    shutil.rmtree(stage, ignore_errors=True)
+    shutil.copytree(
+        root / "book", stage / "book", ignore=shutil.ignore_patterns("*.ipynb", ".ipynb_checkpoints", "__pycache__")
+    )
+    extra = [root / name for name in ("_config.yml", "_toc.yml", "favicon.svg", "repository.txt")]
+    for path in {*extra, *(root / path for path in toc_files(root))}:
+        if path.exists():
+            (stage / path.relative_to(root)).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, stage / path.relative_to(root))
+
+
+def write(notebook: nbformat.NotebookNode, path: Path) -> None:
+    """Write a notebook beside its place and rename it there."""
+    with tempfile.NamedTemporaryFile("w", encoding="utf8", dir=path.parent, suffix=".part", delete=False) as file:
+        nbformat.write(notebook, file)
+    os.chmod(file.name, 0o644)
+    os.replace(file.name, path)
+
+
+def stage(root: Path, only: Sequence[str], **how: Any) -> None:
+    """Run the chapters into ``_build/stage``, the folder that Jupyter Book builds; the sources stay as they are."""
+    fill_stage(root)
+    for path, notebook in executed_chapters(root, only, **how).items():
+        write(notebook, stage_folder(root) / path)
+
+
+def store(root: Path, only: Sequence[str], **how: Any) -> None:
+    """Run the chapters again and keep their outputs in the sources."""
+    fill_stage(root)
+    for path, notebook in executed_chapters(root, only, **{**how, "again": True}).items():
+        write(cleaned(notebook), root / path)
+
+
+def nbval(paths: Sequence[Path], root: Path, *, processes: int, timeout: int = TIMEOUT) -> int:
+    """Compare the stored outputs of tagged cells with a fresh run; pytest's exit status, 0 for all equal."""
+    options = ["--nbval-lax", "--nbval-current-env", f"--nbval-cell-timeout={timeout}"]
+    command = [sys.executable, "-m", "pytest", "-c", str(root / "pyproject.toml"), f"--rootdir={root}", *options]
+    command += ["-p", "no:randomly", "-p", "no:cacheprovider"]
+    if processes > 1:
+        command += ["-n", str(processes), "--dist", "loadfile"]
+    environment = {**os.environ, **kernel_environment("quick", root)}
+    return subprocess.run([*command, *map(str, paths)], cwd=root, env=environment, check=False).returncode
+
+
+def run(root: Path, only: Sequence[str], *, scale: str, processes: int, timeout: int, again: bool) -> None:
+    """Run copies of the chapters in a folder of their own, as a reader who opened them elsewhere would."""
+    del again
+    os.environ["LPA_SCALE"] = scale
+    with tempfile.TemporaryDirectory() as folder:
+        book = Path(folder) / "book"
+        shutil.copytree(root / "book", book)
+        jobs = {path: (book / path.name, book / f"ran-{path.name}", book) for path in chapters(root, only)}
+        execute_all(jobs, processes=processes, timeout=timeout)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("command", choices=("stage", "store", "check", "run"))
+    parser.add_argument("chapters", nargs="*", help="beginnings of names, such as 03; default: all")
+    parser.add_argument("--scale", default="quick", choices=("quick", "full"))
+    parser.add_argument("--processes", type=int, default=2, help="chapters at once (default: %(default)s)")
+    parser.add_argument("--timeout", type=int, help=f"seconds a cell may take (default: {TIMEOUT}; full: no limit)")
+    parser.add_argument("--again", action="store_true", help="run chapters even where nothing has changed")
+    arguments = parser.parse_args()
+    timeout = arguments.timeout or (TIMEOUT if arguments.scale == "quick" else 24 * 3600)
+    if arguments.command == "check":
+        return nbval(chapters(ROOT, arguments.chapters), ROOT, processes=arguments.processes, timeout=timeout)
+    {"stage": stage, "store": store, "run": run}[arguments.command](
+        ROOT,
+        arguments.chapters,
+        scale=arguments.scale,
+        processes=1 if arguments.scale == "full" else arguments.processes,  # one at a time on the GPU
+        timeout=timeout,
+        again=arguments.again,
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

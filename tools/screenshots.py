@@ -1,0 +1,45 @@
+"""Pictures of every built page, light, dark and phone-narrow, into ``_build/screenshots``."""
+
+import base64
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import browser
+
+BUILD = Path(__file__).resolve().parent.parent / "_build"
+LOOKS = {"light": (1280, "light"), "dark": (1280, "dark"), "390px": (390, "light")}
+
+
+def main(names: list[str]) -> None:
+    html, out = BUILD / "html", BUILD / "screenshots"
+    pages = sorted(path for path in html.rglob("*.html") if "_static" not in path.parts)
+    pages = [page for page in pages if not names or any(name in page.name for name in names)]
+    if not pages:
+        sys.exit(f"no page in {html}: run make book first" + (f"; asked for {names}" if names else ""))
+    if not names:
+        shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as profile:
+        chromium = browser.start(Path(profile))
+        try:
+            for page in pages:
+                for look, (width, theme) in LOOKS.items():
+                    browser.resize(chromium, width, phone=width < 600)
+                    chromium.get(page.as_uri())
+                    chromium.execute_script("document.documentElement.dataset.theme = arguments[0]", theme)
+                    browser.settle(chromium)
+                    size = chromium.execute_cdp_cmd("Page.getLayoutMetrics", {})["cssContentSize"]
+                    clip = {"x": 0, "y": 0, "width": width, "height": min(size["height"], 16000), "scale": 1}
+                    options = {"format": "png", "captureBeyondViewport": True, "clip": clip}
+                    picture = chromium.execute_cdp_cmd("Page.captureScreenshot", options)["data"]
+                    name = "-".join(page.relative_to(html).with_suffix("").parts)
+                    (out / f"{name}-{look}.png").write_bytes(base64.b64decode(picture))
+        finally:
+            chromium.quit()
+    print(f"{len(pages) * len(LOOKS)} pictures in {out}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
