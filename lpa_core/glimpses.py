@@ -2,12 +2,11 @@
 
 At each step a *glimpse sensor* cuts patches of several scales around one place, sharp in the middle and coarse around
 it; a *glimpse network* turns patches and place into a vector; a *core network* keeps a memory of what was seen; from
-the memory a *location network* draws the next place, and after the last step an *action network* classifies. A
-*baseline network* predicts the reward from the memory. The places are trained by REINFORCE, the rest by
+the memory a *location network* draws the next place, and an *action network* classifies. A *baseline network* predicts
+the reward from the memory. The places are trained by REINFORCE, the rest by
 backpropagation. No step looks at the whole picture at full resolution.
 """
 
-import math
 from typing import NamedTuple
 
 import torch
@@ -16,22 +15,25 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .attention import check_count
-from .hard import crop
+from .hard import Choice, choose, crop
 from .trunks import check_images, conv_bn_relu
 
 
 class GlimpseOutput(NamedTuple):
-    """What T glimpses gave: logits after the last; each place; its patch; log p of each drawn place; the baselines.
+    """What T glimpses gave: the answer after each; each place; its patch; log p of each drawn place; the baselines.
 
+    ``logits`` are the last of ``answers``.
     ``places`` are (row, column) from -1 to 1, edge to edge; ``boxes`` the finest patch of each glimpse in pixels (top,
     left, bottom, right; half-open), which may reach beyond the picture. The first place is always the centre, so
-    ``log_prob`` and ``baseline`` have T - 1 columns, one for each place that was chosen and the memory that chose it.
+    ``log_prob``, ``entropy`` and ``baseline`` have T - 1 columns, one for each choice.
     """
 
     logits: Float[Tensor, "b classes"]
+    answers: Float[Tensor, "b t classes"]
     places: Float[Tensor, "b t 2"]
     boxes: Int64[Tensor, "b t 4"]
     log_prob: Float[Tensor, "b s"]
+    entropy: Float[Tensor, "b s"]
     baseline: Float[Tensor, "b s"]
 
 
@@ -51,7 +53,7 @@ class GlimpseSensor(nn.Module):
     Source: Mnih et al. (2014), section 3.
     """
 
-    def __init__(self, size: int = 12, scales: int = 3) -> None:
+    def __init__(self, size: int = 10, scales: int = 3) -> None:
         super().__init__()
         check_count("size", size)
         check_count("scales", scales)
@@ -73,23 +75,27 @@ class GlimpseSensor(nn.Module):
 class GlimpseNetwork(nn.Module):
     """What was seen and where, in one vector: ReLU(what(patches) + where(place)).
 
-    Differs from Mnih et al. (2014): *what* begins with two convolutions instead of a linear layer.
+    *What*: three convolutions, the same for every scale; their mean over each patch says what is there, wherever it
+    lies in the patch, and a few channels laid out flat say where in the patch it is.
+
+    Differs from Mnih et al. (2014): there *what* and *where* are linear layers and rectifiers.
     """
 
     def __init__(self, sensor: GlimpseSensor, hidden: int, *, in_channels: int = 3) -> None:
         super().__init__()
-        self.sensor = sensor
-        self.what = nn.Sequential(
-            conv_bn_relu(sensor.scales * in_channels, 32),
-            nn.MaxPool2d(2),
-            conv_bn_relu(32, 64),
-            nn.Flatten(),
-            nn.Linear(64 * (sensor.size // 2) ** 2, hidden),
+        self.sensor, self.in_channels = sensor, in_channels
+        self.features = nn.Sequential(
+            conv_bn_relu(in_channels, 24), nn.MaxPool2d(2), conv_bn_relu(24, 48), conv_bn_relu(48, 48)
         )
+        self.layout = nn.Conv2d(48, 8, 1)
+        self.what = nn.Linear(sensor.scales * (48 + 8 * (sensor.size // 2) ** 2), hidden)
         self.where = nn.Sequential(nn.Linear(2, hidden), nn.ReLU(), nn.Linear(hidden, hidden))
 
     def forward(self, images: Float[Tensor, "b c h w"], places: Float[Tensor, "b 2"]) -> Float[Tensor, "b hidden"]:
-        return functional.relu(self.what(self.sensor(images, places)) + self.where(places))
+        patches = self.sensor(images, places)
+        seen = self.features(patches.unflatten(1, (self.sensor.scales, self.in_channels)).flatten(0, 1))
+        each = torch.cat([seen.mean(dim=(2, 3)), self.layout(seen).flatten(1)], dim=1)
+        return functional.relu(self.what(each.view(len(images), -1)) + self.where(places))
 
 
 class CoreNetwork(nn.Module):
@@ -104,27 +110,27 @@ class CoreNetwork(nn.Module):
 
 
 class LocationNetwork(nn.Module):
-    """Where to look next: a place drawn from N(tanh(W h), std^2), or its mean without a ``generator``.
+    """Where to look next: one of ``grid`` x ``grid`` places, drawn by softmax(W ReLU(W' h)), or the most probable.
 
-    Returns the place, kept within -1 to 1, and log p of the draw. The draw is detached before its log-probability is
-    taken: the derivative goes through the mean alone.
+    ``hard.choose`` makes the choice: the draw is detached before its log-probability is taken. At the start every place
+    is equally probable.
+
+    Differs from Mnih et al. (2014), who draw around a mean, N(tanh(W h), std^2): a softmax begins everywhere, and can
+    hesitate between two places without looking between them.
     """
 
-    def __init__(self, hidden: int, std: float) -> None:
+    def __init__(self, hidden: int, grid: int) -> None:
         super().__init__()
-        self.mean = nn.Sequential(nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, 2))
-        self.std = std
+        self.grid = grid
+        self.scores = nn.Sequential(nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, grid**2))
+        nn.init.zeros_(self.scores[2].weight)  # type: ignore[arg-type]
+        nn.init.zeros_(self.scores[2].bias)  # type: ignore[arg-type]
 
     def forward(
         self, memory: Float[Tensor, "b hidden"], generator: torch.Generator | None = None
-    ) -> tuple[Float[Tensor, "b 2"], Float[Tensor, " b"]]:
-        mean = self.mean(memory).tanh()
-        drawn = mean.detach()
-        if generator is not None:
-            noise = torch.randn(mean.shape, generator=generator, device=generator.device, dtype=mean.dtype)
-            drawn = drawn + self.std * noise.to(mean.device)
-        each = -0.5 * ((drawn - mean) / self.std) ** 2 - math.log(self.std * math.sqrt(2 * math.pi))
-        return drawn.clamp(-1, 1), each.sum(dim=1)
+    ) -> tuple[Float[Tensor, "b 2"], Choice]:
+        choice = choose(self.scores(memory).view(-1, self.grid, self.grid), generator=generator)
+        return (choice.corners.to(memory.dtype) + 0.5) * (2 / self.grid) - 1, choice
 
 
 class ActionNetwork(nn.Linear):
@@ -146,12 +152,12 @@ class RecurrentAttention(nn.Module):
         glimpses: T, how many; the first is at the centre.
         size, scales: of the ``GlimpseSensor``.
         hidden: length of the memory.
-        std: of the drawn places, in half pictures.
+        grid: places to choose from, each way.
 
-    ``model(images)`` takes the mean places; ``attend`` says also where it looked.
+    ``model(images)`` takes the most probable places; ``attend`` says also where it looked.
 
     Differs from Mnih et al. (2014): the first place is the centre, not drawn; convolutions in the glimpse network; a
-    hidden layer in the location network.
+    softmax over places in the location network; an answer after every glimpse, of which the last counts.
 
     Source: Mnih et al. (2014), sections 3 and 4.
     Raises: ValueError naming the argument out of range.
@@ -162,47 +168,48 @@ class RecurrentAttention(nn.Module):
         num_classes: int = 10,
         *,
         glimpses: int = 4,
-        size: int = 12,
+        size: int = 10,
         scales: int = 3,
         hidden: int = 128,
-        std: float = 0.15,
+        grid: int = 8,
         in_channels: int = 3,
     ) -> None:
         super().__init__()
-        counts = {"num_classes": num_classes, "glimpses": glimpses, "hidden": hidden, "in_channels": in_channels}
-        for name, value in counts.items():
+        counts = {"num_classes": num_classes, "glimpses": glimpses, "hidden": hidden, "grid": grid}
+        for name, value in {**counts, "in_channels": in_channels}.items():
             check_count(name, value)
-        if not 0 < std < math.inf:
-            raise ValueError(f"std must be above 0 and finite; got {std}")
         self.num_classes, self.glimpses, self.hidden, self.in_channels = num_classes, glimpses, hidden, in_channels
         sensor = GlimpseSensor(size, scales)
         if size % 2 or size < 4:
             raise ValueError(f"size must be an even number of at least 4; got {size}")
         self.glimpse_network = GlimpseNetwork(sensor, hidden, in_channels=in_channels)
         self.core_network = CoreNetwork(hidden)
-        self.location_network = LocationNetwork(hidden, std)
+        self.location_network = LocationNetwork(hidden, grid)
         self.action_network = ActionNetwork(hidden, num_classes)
         self.baseline_network = BaselineNetwork(hidden, 1)
 
     def attend(self, images: Float[Tensor, "b c h w"], *, generator: torch.Generator | None = None) -> GlimpseOutput:
-        """Look T times and classify. With a ``generator`` the places are drawn (training), else they are the means."""
+        """Look T times and classify. With a ``generator`` the places are drawn (training), else the most probable."""
         check_images(images, self.in_channels)
         place, memory = images.new_zeros(len(images), 2), images.new_zeros(len(images), self.hidden)
-        places, log_probs, baselines = [place], [], []
+        places, answers, choices, baselines = [place], [], [], []
         for step in range(self.glimpses):
             memory = self.core_network(self.glimpse_network(images, place), memory)
+            answers.append(self.action_network(memory))
             if step + 1 < self.glimpses:
-                place, log_prob = self.location_network(memory, generator)
+                place, choice = self.location_network(memory, generator)
                 places.append(place)
-                log_probs.append(log_prob)
+                choices.append(choice)
                 baselines.append(self.baseline_network(memory))
         none = images.new_zeros(len(images), 0)
         side, picture = self.glimpse_network.sensor.size, (images.shape[2], images.shape[3])
         return GlimpseOutput(
-            self.action_network(memory),
+            answers[-1],
+            torch.stack(answers, dim=1),
             torch.stack(places, dim=1),
             torch.stack([patch_boxes(p, picture, side) for p in places], dim=1),
-            torch.stack(log_probs, dim=1) if log_probs else none,
+            torch.stack([c.log_prob for c in choices], dim=1) if choices else none,
+            torch.stack([c.entropy for c in choices], dim=1) if choices else none,
             torch.stack(baselines, dim=1) if baselines else none,
         )
 

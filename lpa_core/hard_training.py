@@ -53,9 +53,9 @@ class HardConfig:
     """
 
     kind: Kind = "hard"
-    steps: int = 1200
+    steps: int = 1000
     batch_size: int = 64
-    lr: float = 5e-3  # the peak of one cycle: a rise over the first tenth, then half a cosine
+    lr: float = 2e-3  # the peak of one cycle: a rise over the first tenth, then half a cosine
     weight_decay: float = 1e-4
     reward: Reward = "log_probability"
     baseline: Expect = "learned"
@@ -79,13 +79,17 @@ class HardConfig:
 
 
 class Look(NamedTuple):
-    """What a kind of model did with a batch: logits, windows as boxes (b, t, 4) or None, and what REINFORCE needs."""
+    """What a kind of model did with a batch: logits, windows as boxes (b, t, 4) or None, and what REINFORCE needs.
+
+    ``answers`` (b, t, classes), for glimpses: the logits after each; ``logits`` are the last.
+    """
 
     logits: Float[Tensor, "b classes"]
     boxes: Int64[Tensor, "b t 4"] | None = None
     log_prob: Float[Tensor, "b s"] | None = None
-    entropy: Float[Tensor, " b"] | None = None
+    entropy: Float[Tensor, "b s"] | None = None
     baseline: Float[Tensor, "b s"] | None = None
+    answers: Float[Tensor, "b t classes"] | None = None
 
 
 class HardRun(NamedTuple):
@@ -121,7 +125,7 @@ def look(
     """
     if isinstance(model, RecurrentAttention):
         seen = model.attend(images, generator=chance)
-        return Look(seen.logits, seen.boxes, seen.log_prob, None, seen.baseline)
+        return Look(seen.logits, seen.boxes, seen.log_prob, seen.entropy, seen.baseline, seen.answers)
     if not isinstance(model, HardAttention):
         return Look(model(images))
     size, stride = model.size, model.stride
@@ -136,7 +140,7 @@ def look(
         return Look(model.classifier(transformer_crop(images, place, size)), boxes[:, None])
     if config.kind == "hard" or chance is None:
         out = model.attend(images, generator=chance)
-        return Look(out.logits, out.boxes[:, None], out.log_prob[:, None], out.entropy, out.baseline[:, None])
+        return Look(out.logits, out.boxes[:, None], out.log_prob[:, None], out.entropy[:, None], out.baseline[:, None])
     scores = model.policy(images)
     if config.kind == "gumbel":
         weights = gumbel_softmax(scores, temperature=config.temperature, generator=chance)
@@ -146,28 +150,34 @@ def look(
 
 
 def loss_of(seen: Look, labels: Int64[Tensor, " b"], config: HardConfig) -> tuple[Float[Tensor, ""], Tensor]:
-    """The loss of a batch, and its rewards (b,): cross-entropy for the answer; REINFORCE for the places.
+    """The loss of a batch, and the rewards (b,) of its last answers: cross-entropy for answers, REINFORCE for places.
 
-    loss = mean cross-entropy + sum over places of (REINFORCE + (baseline - reward)^2 / 2).
+    loss = mean cross-entropy of all answers + sum over places of (REINFORCE + (baseline - reward)^2 / 2). The reward
+    of a place is that of the answer after it; where several answers follow, their mean.
     """
-    surprise = functional.cross_entropy(seen.logits, labels, reduction="none")
-    reward = -surprise.detach()
+    answers = seen.logits[:, None] if seen.answers is None else seen.answers
+    surprise = functional.cross_entropy(answers.mT, labels[:, None].expand(answers.shape[:2]), reduction="none")
+    rewards = -surprise.detach()
     if config.reward == "probability":
-        reward = reward.exp()
+        rewards = rewards.exp()
     elif config.reward == "correct":
-        reward = (seen.logits.argmax(dim=1) == labels).to(surprise.dtype)
+        rewards = (answers.argmax(dim=2) == labels[:, None]).to(surprise.dtype)
     loss = surprise.mean()
     if seen.log_prob is not None and seen.baseline is not None:
-        for log_prob, expected in zip(seen.log_prob.unbind(1), seen.baseline.unbind(1), strict=True):
+        first = answers.shape[1] - seen.log_prob.shape[1]  # the answer that follows the first chosen place
+        for place, (log_prob, expected) in enumerate(
+            zip(seen.log_prob.unbind(1), seen.baseline.unbind(1), strict=True)
+        ):
+            reward = rewards[:, first + place :].mean(dim=1)
             loss = loss + reinforce_loss(
                 log_prob,
                 reward,
                 baseline=expected if config.baseline == "learned" else config.baseline,
-                entropy=seen.entropy,
+                entropy=None if seen.entropy is None else seen.entropy[:, place],
                 entropy_weight=config.entropy_weight if seen.entropy is not None else 0.0,
             )
             loss = loss + 0.5 * functional.mse_loss(expected, reward)
-    return loss, reward
+    return loss, rewards[:, -1]
 
 
 def train_hard(
@@ -182,8 +192,8 @@ def train_hard(
     """Train as ``config`` says; score on ``test`` once, at the end.
 
     ``history`` has an entry each ``every`` steps, and one at the last: the step, seconds of training so far, means of
-    accuracy and reward since the last entry, and, with ``watch`` (validation pictures), their accuracy and IoU and the
-    windows of the first six. The caller's random state is not touched.
+    accuracy and reward since the last entry, and, with ``watch`` (validation pictures), their scores and where the
+    first six are looked at. The caller's random state is not touched.
 
     Raises: ValueError as ``Batches``; FloatingPointError when the loss is no longer finite.
     """
@@ -222,7 +232,7 @@ def train_hard(
                 sums.zero_()
                 if watch is not None:
                     history[-1] |= _rounded({f"validation_{k}": v for k, v in score(model, watch, config).items()})
-                    history[-1]["windows"] = _windows(model, watch, config, 6)
+                    history[-1] |= _shown(model, watch, config)
                 clock = time.perf_counter()
         return HardRun(model.eval(), config, history, score(model, test, config))
 
@@ -311,12 +321,15 @@ def _places(model: nn.Module, pictures: Tensor, seen: Look, boxes: Tensor) -> di
 
 
 @torch.no_grad()
-def _windows(model: nn.Module, images: ImageSet, config: HardConfig, n: int) -> list[Any] | None:
-    """The windows of the first ``n`` pictures at test time, as plain lists; None for a kind without windows."""
+def _shown(model: nn.Module, images: ImageSet, config: HardConfig, n: int = 6) -> dict[str, Any]:
+    """Where the first ``n`` pictures are looked at, as plain lists: windows, or the weights of the deepest level."""
+    few = images.float_images(slice(0, n))
     with evaluating(model):
-        lot = generator("windows", config.seed)
-        boxes = look(model, images.float_images(slice(0, n)), config, lot=lot).boxes
-    return None if boxes is None else boxes.tolist()
+        if config.kind in ("soft", "uniform"):
+            weights = model.attend(few).attended[-1].weights  # type: ignore[operator]
+            return {"weights": [[[round(w, 4) for w in row] for row in map] for map in weights.tolist()]}
+        boxes = look(model, few, config, lot=generator("windows", config.seed)).boxes
+    return {"windows": None if boxes is None else boxes.tolist()}
 
 
 def _rounded(values: dict[str, float]) -> dict[str, float]:

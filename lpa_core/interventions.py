@@ -52,7 +52,8 @@ def intervened(
     * ``"mean vector"``: g_a is the mean over pictures, given in ``vectors``, one for each level.
 
     Args:
-        model: an attention network (``AttentionEstimator`` modules, one per level, shallow to deep).
+        model: an attention network (``AttentionEstimator`` modules, one per level, shallow to deep). Where a level
+            gates the map that is fed on (``vgg_pan``) its vector is not used, and changing that does nothing.
         level: which one, from 0 (shallow) or -1 (deepest); None for all.
         vectors: needed by ``"mean vector"`` alone.
         seed: for the permutations, drawn anew for every picture.

@@ -135,6 +135,8 @@ def attention(task: Task, *, level: int = -1) -> Tensor:
         raise ValueError(f"model must have attention (an `attend` method); {type(task.network).__name__} has none")
     with torch.no_grad():
         attended = attend(task.images.detach()).attended
+    if not attended:
+        raise ValueError(f"model must have attention; this {type(task.network).__name__} has no level to show")
     if not -len(attended) <= level < len(attended):
         raise ValueError(f"level must be one of the model's {len(attended)}, from 0 (shallow) or -1; got {level}")
     return attended[level].weights

@@ -334,7 +334,6 @@ class _Grid:
             figure = plt.figure(figsize=(self.width, self.height), dpi=DPI, layout="none")
         else:
             figure.set_size_inches(self.width, self.height)
-        figure.patch.set(facecolor="white", alpha=1)
         return figure
 
     def _axes(self, figure: Figure, left: float, bottom: float, wide: float, high: float) -> Axes:

@@ -23,9 +23,10 @@ from tqdm import tqdm
 
 from . import metrics, provenance
 from .checkpoint import FORMAT, RunFolder, own_random_state, refuse_other, restore, snapshot
+from .classifier import AttentionClassifier
 from .data import Batches, ImageSet
 from .files import locked
-from .models import AttentionClassifier, build
+from .models import build
 from .presets import PRESETS, TrainConfig, preset
 from .recipe import (
     Sets,
@@ -139,6 +140,8 @@ def _start(config: TrainConfig, sets: Sets, device: torch.device) -> tuple[State
     for name, value in needed.items():
         if config.model.get(name, value) != value:
             raise ValueError(f"model[{name!r}] must be {value} for {config.data}; got {config.model[name]!r}")
+    if config.model["builder"] == "attend_to":
+        del needed["in_channels"]  # a network from elsewhere has its own
     batches = Batches(
         sets.train,
         config.batch_size,

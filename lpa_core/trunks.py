@@ -249,7 +249,7 @@ class SmallTrunk(Trunk):
     def __init__(self, *, in_channels: int = 3, levels: int = 3, global_path: bool = True) -> None:
         super().__init__()
         check_scales(in_channels, 1.0, 0.0)
-        check_levels(levels, ("block 2", "block 3", "block 4"))
+        check_levels(levels, ("block 1", "block 2", "block 3"))
         self.in_channels, self.levels = in_channels, levels
         self.local_channels = self.CHANNELS[:3][-levels:]
         self.global_channels = self.CHANNELS[-1]
@@ -270,7 +270,7 @@ class SmallTrunk(Trunk):
         )
 
     def forward(self, images: Float[Tensor, "b c h w"]) -> Features:
-        check_size(images, 16)
+        check_size(images, 8)
         local, x = [], images
         for stage in self.stages:
             local.append(stage(x))

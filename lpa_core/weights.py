@@ -19,8 +19,9 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
+from .classifier import AttentionClassifier
 from .files import write_atomic
-from .models import AttentionClassifier, build
+from .models import build
 
 FORMAT = 1
 METADATA_KEY = "lpa_core"
@@ -196,8 +197,10 @@ def _read_info(path: Path, data: bytes, sha256: str) -> WeightsInfo:
 
 
 def _check_info(info: WeightsInfo) -> None:
-    """Refuse classes, mean or std that do not fit the config."""
-    classes, channels = info.config.get("num_classes"), info.config.get("in_channels")
+    """Refuse classes, mean or std that do not fit the config, and a config that would fetch something."""
+    if "weights" in info.config:
+        raise ValueError(f"config must not name weights to start from; got {info.config['weights']!r}")
+    classes, channels = info.config.get("num_classes"), info.config.get("in_channels", 3)
     if len(info.classes) != classes:
         raise ValueError(f"classes must name the {classes} classes of the model; got {len(info.classes)} names")
     if len(info.mean) != channels or len(info.std) != channels:

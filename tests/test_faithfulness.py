@@ -1,24 +1,13 @@
 """faithfulness: insertion and deletion on a linear network, where every score is known."""
 
-from collections.abc import Iterator
-
 import pytest
 import torch
-from jaxtyping import config
 from torch import Tensor, nn
 
 from lpa_core.faithfulness import CurveRow, blur, compare_curves, curve, pixel_ranks, with_baselines
 from lpa_core.metrics import enlarge
 
 N, SIZE, CLASSES = 4, 5, 3
-
-
-@pytest.fixture
-def unchecked() -> Iterator[None]:
-    """Without the run-time shape checks of the tests: what a user's wrong input meets."""
-    config.update("jaxtyping_disable", True)
-    yield
-    config.update("jaxtyping_disable", False)
 
 
 def pictures() -> Tensor:

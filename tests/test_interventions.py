@@ -1,10 +1,7 @@
 """interventions: changed attention computes what it says, harms where it must, and is gone afterwards."""
 
-from collections.abc import Iterator
-
 import pytest
 import torch
-from jaxtyping import config
 from torch import Tensor, nn
 
 from lpa_core.attention import AttentionEstimator
@@ -13,14 +10,6 @@ from lpa_core.models import AttentionClassifier, small_attention_net
 from lpa_core.trunks import Features, Trunk
 
 CHANGES = ["permute", "uniform", "zero vector", "mean vector"]
-
-
-@pytest.fixture
-def unchecked() -> Iterator[None]:
-    """Without the run-time shape checks of the tests: what a user's wrong input meets."""
-    config.update("jaxtyping_disable", True)
-    yield
-    config.update("jaxtyping_disable", False)
 
 
 def pictures(n: int = 5, size: int = 16) -> Tensor:

@@ -252,7 +252,7 @@ def test_attention_that_does_not_exist():
         with pytest.raises(ValueError, match=f"one of the model's 2, from 0 .shallow. or -1; got {level}"):
             explain(model, pictures(40).float(), method="attention", level=level)
     without = AttentionClassifier(SmallTrunk(), 10, combine="global")
-    with pytest.raises(ValueError, match="one of the model's 0"):
+    with pytest.raises(ValueError, match="this AttentionClassifier has no level to show"):
         explain(without, pictures(40).float(), method="attention")
     with pytest.raises(ValueError, match="Sequential has none"):
         explain(gap_network(), pictures(), method="attention")

@@ -537,6 +537,10 @@ def test_names_of_lines_that_end_together_do_not_touch(yscale: str) -> None:
     assert [t.get_text() for t in ax.texts] == keys
     for lower, upper in itertools.pairwise(boxes):
         assert lower.y1 <= upper.y0
+    # They are moved apart to both sides: their middle stays at the middle of the ends.
+    ends = [ax.transData.transform((2, 3 + 0.01 * i))[1] for i in range(4)]
+    names = [ax.transAxes.transform((0, t.xy[1]))[1] for t in ax.texts]
+    assert np.mean(names) == pytest.approx(np.mean(ends), abs=0.5)
 
 
 def test_curves_over_whole_numbers_have_whole_ticks_and_one_record_is_enough(ax: Axes) -> None:

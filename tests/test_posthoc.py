@@ -3,12 +3,10 @@
 import ast
 import builtins
 import inspect
-from collections.abc import Iterator
 from types import SimpleNamespace
 
 import pytest
 import torch
-from jaxtyping import config
 from torch import Tensor, nn
 
 from lpa_core import input_maps, layer_maps
@@ -17,14 +15,6 @@ from lpa_core.models import attention_vgg, small_attention_net
 from lpa_core.posthoc import METHODS, explain
 
 CLASSES = 4
-
-
-@pytest.fixture
-def unchecked() -> Iterator[None]:
-    """Without the run-time shape checks of the tests: what a user's wrong input meets."""
-    config.update("jaxtyping_disable", True)
-    yield
-    config.update("jaxtyping_disable", False)
 
 
 class Everything(nn.Module):

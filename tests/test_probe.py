@@ -1,12 +1,10 @@
 """probe: eval mode and back, plain logits from any output, targets, layers by name."""
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import pytest
 import torch
 import torch.nn.functional as F
-from jaxtyping import config
 from torch import nn
 
 from lpa_core.models import attention_vgg, small_attention_net
@@ -20,14 +18,6 @@ from lpa_core.probe import (
     pick_targets,
     undisturbed,
 )
-
-
-@pytest.fixture
-def unchecked() -> Iterator[None]:
-    """Without the run-time shape checks of the tests: what a user's wrong input meets."""
-    config.update("jaxtyping_disable", True)
-    yield
-    config.update("jaxtyping_disable", False)
 
 
 def net() -> nn.Sequential:
@@ -251,6 +241,19 @@ def test_the_default_layer_is_the_outermost_last_map_by_execution():
     assert last_map_layer(Reordered().eval(), pictures()) == "stage"
     with pytest.raises(ValueError, match=r"images of \(3, 1, 1\) no layer"):
         last_map_layer(net().eval(), pictures(size=1))
+
+
+def test_a_layer_that_runs_twice_counts_where_it_runs_last():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.shared, self.between, self.fc = nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1), nn.Linear(3, 5)
+
+        def forward(self, images):
+            return self.fc(self.shared(self.between(self.shared(images))).mean((2, 3)))
+
+    assert list(map_layers(Twice(), pictures())) == ["between", "shared"]
+    assert last_map_layer(Twice().eval(), pictures()) == "shared"
 
 
 def test_the_default_layer_of_our_networks_is_their_last_local_map():

@@ -122,7 +122,7 @@ def test_transformer_crop_refuses(unchecked):
         relaxed.transformer_crop(pictures(), torch.zeros(B, 3), SIZE)
 
 
-def test_the_global_random_state_stays(chance_untouched):
+def test_the_global_random_state_stays(unchecked, chance_untouched):
     with chance_untouched():
         relaxed.gumbel_softmax(torch.zeros(2, 3, 3), temperature=1.0, generator=chance())
         relaxed.straight_through(torch.zeros(2, 3, 3), generator=chance())

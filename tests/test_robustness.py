@@ -52,9 +52,10 @@ def test_sensitivity_is_captums():
     def perturb(inputs: Tensor) -> Tensor:
         return inputs + (2 * torch.rand(images.shape, generator=draw) - 1) * 0.3
 
-    def method(inputs: Tensor | tuple[Tensor]) -> Tensor:
-        pictures = inputs[0] if isinstance(inputs, tuple) else inputs
-        return explain(model, pictures, target.repeat(len(pictures) // 3), method="saliency")[:, None]
+    def method(inputs: Tensor | tuple[Tensor]) -> Tensor | tuple[Tensor]:
+        if isinstance(inputs, tuple):  # captum's way: a tuple for a tuple
+            return (method(inputs[0]),)
+        return explain(model, inputs, target, method="saliency")
 
     theirs = captum.metrics.sensitivity_max(
         method, images, perturb_func=perturb, n_perturb_samples=4, max_examples_per_batch=3

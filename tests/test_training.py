@@ -10,7 +10,7 @@ import pytest
 import torch
 from tiny import tiny_config, tiny_set, tiny_sets
 
-from lpa_core import models, training
+from lpa_core import training
 from lpa_core.checkpoint import load_checkpoint, save_checkpoint
 from lpa_core.metrics import box_masks, pointing_game
 from lpa_core.recipe import evaluate
@@ -301,7 +301,7 @@ def test_a_folder_in_use_is_refused(tmp_path):
 KILLED = """
 import os, signal, sys, warnings
 sys.path.insert(0, "tests")
-import torch
+import torch, torch._dynamo  # imported by the first step: once here, not in every child
 torch.set_num_threads(1)
 from lpa_core import files, recipe, training
 from tiny import tiny_config, tiny_sets
@@ -410,13 +410,18 @@ def test_a_disk_that_fills_up_loses_nothing(tmp_path, monkeypatch):
 
 
 def test_every_builder_can_be_trained():
-    for name in ("attention_vgg", "small_attention_net", "vgg"):
-        options = {"width": 0.02} if name != "small_attention_net" else {"compatibility": "dp"}
+    trained = {
+        "attention_vgg": {"width": 0.02},
+        "small_attention_net": {"compatibility": "dp"},
+        "vgg": {"width": 0.02},
+        "attend_to": {"model": "squeezenet1_1", "nodes": ["features.4"], "freeze_backbone": True},
+    }
+    for name, options in trained.items():
         config = tiny_config(model={"builder": name, **options}, epochs=1, channels_last=False)
         run = train(config, sets=tiny_sets(size=32), device="cpu", progress=False)
         assert run.model.config["builder"] == name
         assert ("pointing_game" in run.results["test"]) == (name != "vgg")
-        assert models.build(run.model.config).num_classes == 3
+        assert run.model.num_classes == 3
 
 
 def test_sets_without_boxes_have_no_pointing_game():

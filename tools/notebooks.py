@@ -39,7 +39,8 @@ QUICK_ENVIRONMENT = {
     "PYTHONHASHSEED": "0",
     "TQDM_DISABLE": "1",
 }
-TIMEOUT = 300  # seconds a cell may take at scale quick
+# Seconds a cell may take at scale quick on a busy machine. Without a limit a stuck one would wait for ever.
+TIMEOUT = 900
 METADATA = {
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
@@ -111,9 +112,8 @@ def execute(source: Path, target: Path, folder: Path, timeout: int) -> float:
     import papermill
 
     started = time.perf_counter()
-    papermill.execute_notebook(
-        source, target, kernel_name="python3", cwd=folder, execution_timeout=timeout, progress_bar=False
-    )
+    options = {"execution_timeout": timeout, "shutdown_kernel": "immediate", "progress_bar": False}
+    papermill.execute_notebook(source, target, kernel_name="python3", cwd=folder, **options)
     return time.perf_counter() - started
 
 

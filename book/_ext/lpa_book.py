@@ -67,8 +67,13 @@ def number_by_chapter(app: Sphinx, env: BuildEnvironment) -> None:
                 numbers[name] = (*first, position)
 
 
-def skip_field_aliases(app: Sphinx, what: str, name: str, member: Any, skip: bool, options: Any) -> bool | None:
-    """The fields of a NamedTuple stand in its signature already; their docstrings only number them."""
+def skip_what_is_not_public(app: Sphinx, what: str, name: str, member: Any, skip: bool, options: Any) -> bool | None:
+    """The reference shows the functions that ``lpa_core`` exports, and every class, since functions return them; of a
+    NamedTuple, not the fields that its signature has shown already."""
+    import lpa_core
+
+    if what == "module" and name not in lpa_core.__all__ and not isinstance(member, type):
+        return True
     return True if str(getattr(member, "__doc__", "")).startswith("Alias for field number") else None
 
 
@@ -116,7 +121,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("config-inited", use_repository)
     app.connect("config-inited", say_what_it_was_built_from)
     app.connect("env-check-consistency", number_by_chapter)
-    app.connect("autodoc-skip-member", skip_field_aliases)
+    app.connect("autodoc-skip-member", skip_what_is_not_public)
     app.connect("autodoc-process-docstring", set_off_remarks, priority=400)  # before napoleon
     app.connect("doctree-resolved", remove_thebe, priority=900)
     app.connect("html-page-context", keep_needed_assets, priority=900)

@@ -238,6 +238,35 @@ def test_nothing_is_loaded_from_elsewhere(page):
     assert [(name, url) for name, url in loading if "canonical" not in str(url)] == []
 
 
+def test_the_reference_holds_every_public_function_and_class():
+    import lpa_core
+
+    public = [getattr(lpa_core, name) for name in lpa_core.__all__]
+    wanted = {f"{thing.__module__}.{thing.__qualname__}" for thing in public if callable(thing)}
+    assert wanted
+    assert wanted - set(ids("book/api.html")) == set()
+
+
+@every_page
+def test_page_loads_only_the_scripts_it_uses(page):
+    names = [Path(urlparse(tag["src"]).path).name for tag in parsed(page).find_all("script", src=True)]
+    assert [name for name, times in Counter(names).items() if times > 1] == []
+    assert ("tex-svg-full.js" in names) == bool(parsed(page).select(".math"))
+    assert "thebe" not in str(parsed(page)).lower()
+
+
+def test_figures_carry_the_number_of_their_chapter():
+    numbers = {page: [tag.get_text() for tag in parsed(page).select(".caption-number")] for page in PAGES}
+    chapters = {page: int(found[1]) for page in PAGES if (found := re.match(r"book/(\d\d)-", page))}
+    expected = {
+        page: [f"Fig. {chapters[page]}.{n} " for n in range(1, len(found) + 1)]
+        for page, found in numbers.items()
+        if page in chapters
+    }
+    assert any(expected.values())
+    assert {page: [n for n in numbers[page] if n.startswith("Fig.")] for page in expected} == expected
+
+
 @every_page
 def test_no_markup_is_left_unread(page):
     article = parsed(page).find(class_="bd-article-container")

@@ -1,0 +1,66 @@
+"""What a map costs: every method of ``explain`` on 64 pictures of 40x40, two threads, and the checks of maps.
+
+Targets: all gradient methods but integrated gradients together within 2 s, integrated gradients within 8 s.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+
+import torch
+
+from benchmarks import Row
+from lpa_core.faithfulness import curve
+from lpa_core.interventions import interventions
+from lpa_core.models import small_attention_net, vgg_gap
+from lpa_core.posthoc import METHODS, explain
+from lpa_core.sanity import randomisation_check
+
+PICTURES, SIDE, THREADS, REPEATS = 64, 40, 2, 3
+SLOW = ("occlusion", "integrated_gradients")  # many passes for each picture
+
+
+def seconds(work: Callable[[], object], repeats: int = REPEATS) -> float:
+    """The median of ``repeats`` runs."""
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return sorted(times)[repeats // 2]
+
+
+def run() -> Iterator[Row]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(THREADS)
+    try:
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            yield from _rows()
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _rows() -> Iterator[Row]:
+    model, gap = small_attention_net(), vgg_gap(10, width=1 / 16)
+    images = torch.randn(PICTURES, 3, SIDE, SIDE)
+    explain(model, images[:1])  # imports captum and sets things up
+    together = 0.0
+    for name in METHODS:
+        network = gap if name == "cam" else model  # CAM needs global average pooling
+        took = seconds(lambda n=network, m=name: explain(n, images, method=m), 1 if name in SLOW else REPEATS)
+        together += took if name not in (*SLOW, "attention") else 0.0
+        yield Row(f"explain, {name}", round(took, 3), "s", f"{PICTURES} pictures of {SIDE}x{SIDE}, {THREADS} threads")
+    yield Row("explain, gradient methods and CAMs", round(together, 3), "s", "all but integrated gradients; at most 2")
+    for stride in (8, 4):
+        took = seconds(lambda s=stride: explain(model, images[:1], method="occlusion", window=8, stride=s))
+        yield Row(f"occlusion, stride {stride}", round(took, 3), "s", "1 picture, windows of 8 in one batched pass")
+    maps, labels = explain(model, images), torch.zeros(PICTURES, dtype=torch.long)
+    checks: dict[str, Callable[[], object]] = {
+        "deletion curve, 20 steps": lambda: curve(model, images, maps, kind="deletion"),
+        "interventions, 3 levels": lambda: interventions(model, images, labels),
+        "randomisation, saliency, 3 layers": lambda: randomisation_check(
+            model, images, method="saliency", layers=["classifiers", "estimators", "trunk"]
+        ),
+    }
+    for name, work in checks.items():
+        yield Row(name, round(seconds(work, 1), 3), "s", f"{PICTURES} pictures")

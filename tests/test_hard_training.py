@@ -1,0 +1,184 @@
+"""The common recipe of soft, hard and control, its scores, and the records that the chapters read."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from lpa_core import hard_training
+from lpa_core.data import ImageSet, digits_in_clutter
+from lpa_core.hard import HardAttention
+from lpa_core.hard_training import KINDS, HardConfig, Look, loss_of, train_hard
+
+RECORDS = sorted((Path(__file__).resolve().parent.parent / "book" / "results").glob("hard-*-[0-9].json"))
+SMALL = {"hidden": 8, "size": 6, "scales": 2, "glimpses": 2}
+
+
+@pytest.fixture(scope="module")
+def digits() -> ImageSet:
+    return digits_in_clutter(24, split="train")
+
+
+def tiny(kind: str, **changes: object) -> HardConfig:
+    options = SMALL if kind == "glimpses" else {} if kind in ("soft", "uniform") else {"channels": 4}
+    return HardConfig(**{"kind": kind, "steps": 4, "batch_size": 8, "options": options, **changes})
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_trains_and_is_scored(unchecked, digits, kind, chance_untouched):
+    with chance_untouched():
+        run = train_hard(tiny(kind), digits, digits, watch=digits, every=3, progress=False)
+    assert [entry["step"] for entry in run.history] == [3, 4]
+    assert 0 <= run.results["iou"] < 1
+    assert set(run.results) >= {"accuracy", "hit", "iou"}
+    assert not run.model.training
+    shown = run.history[-1]["weights" if kind in ("soft", "uniform") else "windows"]
+    assert len(shown) == 6
+    json.dumps(hard_training.record(run), allow_nan=False)
+
+
+@pytest.mark.parametrize("kind", ["hard", "glimpses", "gumbel"])
+def test_the_same_seed_gives_the_same_run(digits, kind):
+    one, two, three = (train_hard(tiny(kind, seed=s), digits, digits, progress=False) for s in (3, 3, 4))
+    same, other = one.model.state_dict(), three.model.state_dict()
+    assert all(torch.equal(value, same[name]) for name, value in two.model.state_dict().items())
+    assert not all(torch.equal(value, same[name]) for name, value in other.items())
+    assert one.results == two.results
+
+
+@pytest.mark.parametrize("kind", ["hard", "glimpses", "gumbel", "straight_through", "transformer"])
+def test_the_policy_is_trained(digits, kind):
+    run = train_hard(tiny(kind, steps=2), digits, digits, progress=False)
+    torch_state = torch.random.get_rng_state()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        fresh = hard_training.build_model(tiny(kind), 10).state_dict()
+    assert torch.equal(torch.random.get_rng_state(), torch_state)
+    policy = "location_network" if kind == "glimpses" else "policy.score"
+    moved = [name for name, value in run.model.state_dict().items() if not torch.equal(value, fresh[name])]
+    assert any(name.startswith(policy) for name in moved)
+
+
+def test_random_windows_train_no_policy(digits):
+    run = train_hard(tiny("random", steps=2, weight_decay=0.0), digits, digits, progress=False)
+    assert torch.equal(run.model.policy.score.weight, torch.zeros_like(run.model.policy.score.weight))
+
+
+def test_the_loss_by_hand():
+    logits = torch.tensor([[0.0, 0.0], [math.log(3), 0.0]])
+    seen = Look(
+        logits, None, torch.tensor([[-1.0], [-2.0]]), torch.tensor([[1.0], [3.0]]), torch.tensor([[0.5], [0.25]])
+    )
+    labels = torch.tensor([0, 1])
+    p = torch.tensor([0.5, 0.25])
+    surprise = -p.log().mean()
+    for reward, value in (("log_probability", p.log()), ("probability", p), ("correct", torch.tensor([1.0, 0.0]))):
+        expected = torch.tensor([0.5, 0.25])
+        policy = -((value - expected) * torch.tensor([-1.0, -2.0])).mean() - 0.1 * 2.0
+        loss, found = loss_of(seen, labels, HardConfig(reward=reward, entropy_weight=0.1))
+        assert torch.allclose(found, value)
+        assert torch.allclose(loss, surprise + policy + 0.5 * ((expected - value) ** 2).mean())
+
+
+def test_a_place_is_rewarded_by_the_answers_that_follow_it():
+    """Three answers, two places: the first place is followed by answers 2 and 3, the second by answer 3 alone."""
+    answers = torch.randn(4, 3, 5, generator=torch.Generator().manual_seed(0))
+    labels = torch.tensor([0, 1, 2, 3])
+    log_prob = torch.zeros(4, 2, requires_grad=True)
+    seen = Look(answers[:, -1], None, log_prob, None, torch.zeros(4, 2), answers)
+    loss, reward = loss_of(seen, labels, HardConfig(reward="probability", baseline="none"))
+    p = answers.softmax(dim=2)[torch.arange(4), :, labels]
+    loss.backward()
+    assert torch.allclose(reward, p[:, 2])
+    assert torch.allclose(log_prob.grad, -torch.stack([p[:, 1:].mean(dim=1), p[:, 2]], dim=1) / 4)
+
+
+def test_scores_of_a_policy_that_knows_the_answer(digits, monkeypatch):
+    """A policy that always takes the window nearest to the digit: hit in every picture, and the best IoU there is."""
+    model = HardAttention(channels=4).eval()
+    boxes = digits.boxes
+
+    def best(images):
+        middle = (boxes[:, :2] + boxes[:, 2:]) / 2
+        corner = (
+            ((middle - torch.tensor([9.0, 6.0])) / 2).round().clamp(torch.zeros(2), torch.tensor([11.0, 14.0])).long()
+        )
+        scores = torch.zeros(len(images), 12, 15)
+        scores[torch.arange(len(images)), corner[:, 0], corner[:, 1]] = 9
+        return scores, torch.zeros(len(images))
+
+    monkeypatch.setattr(model.policy, "look", best)
+    found = hard_training.score(model, digits, HardConfig())
+    assert found["hit"] == found["hit_any"] == 1
+    assert 0.7 < found["iou"] < 0.9
+
+
+def test_uniform_weights_hit_as_often_as_the_box_is_large(digits):
+    model = hard_training.build_model(tiny("uniform"), 10)
+    found = hard_training.score(model, digits, tiny("uniform"))
+    sides = (digits.boxes[:, 2:] - digits.boxes[:, :2]).float()
+    assert found["hit"] == pytest.approx(float(sides.prod(dim=1).mean() / 1600), rel=1e-4)
+    assert 0.05 < found["iou"] < 0.25
+
+
+def test_cost_counts_by_hand():
+    model = HardAttention(10, channels=4)
+    found = hard_training.cost(model, (3, 40, 40))
+    policy = 400 * 9 * (3 * 2 + 2 * 4 + 4 * 4) + 12 * 15 * 9 * 6 * 4
+    classifier = 216 * 9 * (3 * 32 + 32 * 32) + 54 * 9 * (32 * 64 + 64 * 64) + 64 * 4 * 3 * 10
+    assert found["macs"] == policy + classifier + 4  # and the baseline's linear layer
+    assert found["positions"] == 400 + 216
+    assert found["parameters"] == sum(p.numel() for p in model.parameters())
+
+
+def test_a_diverged_run_stops(digits):
+    with pytest.raises(FloatingPointError, match="lower lr"):
+        train_hard(tiny("soft", lr=1e30, steps=20), digits, digits, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"kind": "hopeful"}, "kind must be one of"),
+        ({"reward": "praise"}, "reward must be one of"),
+        ({"baseline": "median"}, "baseline must be one of"),
+        ({"steps": 0}, "steps"),
+        ({"lr": 0.0}, "lr must be above 0"),
+        ({"temperature": math.nan}, "temperature"),
+        ({"entropy_weight": -1.0}, "entropy_weight"),
+    ],
+)
+def test_config_refuses(unchecked, changes, message):
+    with pytest.raises(ValueError, match=message):
+        HardConfig(**changes)
+
+
+# Records --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.stem)
+def test_record_is_complete(path):
+    record = json.loads(path.read_text())
+    assert record["format"] == 1
+    config = HardConfig(**record["config"])  # refuses unknown fields and values
+    assert path.stem == f"hard-{record['name']}-{record['seed']}"
+    assert config.seed == record["seed"]
+    assert {"accuracy", "hit", "iou"} <= set(record["results"])
+    assert all(0 <= value <= 1 for value in record["results"].values())
+    assert record["threads"] >= 1
+    assert record["seconds"] == record["history"][-1]["seconds"] > 0
+    assert record["history"][-1]["step"] == config.steps
+    assert {"macs", "positions", "parameters"} == set(record["cost"])
+    assert {"torch", "python"} <= set(record["versions"])
+    assert set(record["data"]) == {"train", "validation", "test"}
+    assert all(record[key] for key in ("command", "device", "ended", "kind"))
+
+
+def test_the_table_has_three_seeds():
+    seeds: dict[str, set[int]] = {}
+    for path in RECORDS:
+        name, seed = path.stem.removeprefix("hard-").rsplit("-", 1)
+        seeds.setdefault(name, set()).add(int(seed))
+    assert all(seeds.get(name, set()) >= {0, 1, 2} for name in ("hard", "soft", "uniform", "random"))

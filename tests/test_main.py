@@ -1,0 +1,282 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from lpa_core import __main__, models
+from lpa_core.checkpoint import load_checkpoint
+from lpa_core.data import digits_in_clutter, load
+from lpa_core.recipe import evaluate
+from lpa_core.weights import load_weights, save_weights
+
+REPOSITORY = Path(__file__).parents[1]
+TINY = ["--data", "digits", "--limit", "64", "--epochs", "1", "--batch-size", "32", "--device", "cpu", "--quiet"]
+
+needs_cifar = pytest.mark.skipif(
+    not (Path(os.environ.get("LPA_DATA", "/nonexistent")) / "cifar-100-python" / "train").exists(),
+    reason="LPA_DATA does not point to a folder with the CIFAR-100 files",
+)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def run(capsys, *arguments):
+    """Exit code, the JSON object on standard output (None if there is none), and standard error."""
+    try:
+        code = __main__.main([str(a) for a in arguments])
+    except SystemExit as error:
+        code = error.code
+    out, err = capsys.readouterr()
+    return code, json.loads(out) if out else None, err
+
+
+def refused(capsys, *arguments):
+    """The one line of a mistake, after checking that it is one line and the exit code 2."""
+    code, out, err = run(capsys, *arguments)
+    assert (code, out) == (2, None), err
+    assert err.count("\n") == 1
+    assert "Traceback" not in err
+    return err
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """Untrained weights of a digits network."""
+    path = tmp_path_factory.mktemp("weights") / "w.safetensors"
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = models.small_attention_net(10)
+    some = digits_in_clutter(1)
+    save_weights(
+        path, model, classes=some.classes, mean=some.mean, std=some.std, scores={}, provenance={}, size=(40, 40)
+    )
+    return path
+
+
+@pytest.fixture
+def picture(tmp_path):
+    path = tmp_path / "picture.png"
+    Image.fromarray(digits_in_clutter(1).images[0].permute(1, 2, 0).numpy()).save(path)
+    return path
+
+
+# --- the four commands ------------------------------------------------------------------------------------------------
+
+
+def test_from_data_to_a_picture_of_attention(tmp_path, capsys, picture):
+    code, described, _ = run(capsys, "data", "digits")
+    assert (code, described["classes"], described["shape"]) == (0, 10, [3, 40, 40])
+    assert described["test"]["n"] == len(load("digits", "test"))
+
+    out = tmp_path / "runs" / "one"
+    code, trained, err = run(capsys, "train", *TINY, "--compatibility", "dp", "--seed", 3, "--out", out)
+    assert (code, err) == (0, "")
+    info = json.loads((out / "run.json").read_text())
+    assert info["config"]["model"] == {"builder": "small_attention_net", "compatibility": "dp"}
+    assert (info["config"]["seed"], info["config"]["limit"], info["config"]["epochs"]) == (3, 64, 1)
+    assert info["command"].startswith("python -m lpa_core train --data digits --limit 64")
+    assert trained["test"] == info["results"]["test"]
+
+    code, scores, _ = run(capsys, "evaluate", out, "--data", "digits", "--device", "cpu")
+    assert code == 0
+    whole = evaluate(load_weights(out).model, load("digits", "test"))
+    assert scores == {"model": str(out), "data": "digits", "split": "test", **whole}
+
+    png = tmp_path / "map.png"
+    code, said, _ = run(capsys, "explain", out, picture, "--out", png, "--device", "cpu")
+    assert (code, said["out"]) == (0, str(png))
+    assert said["class"] in "0123456789"
+    with Image.open(png) as drawn:
+        assert drawn.format == "PNG"
+
+
+@pytest.mark.parametrize(
+    "options", [["--level", "2"], ["--method", "grad_cam"], ["--method", "saliency", "--target", "7"]]
+)
+def test_explain_draws_one_level_or_a_post_hoc_map(tmp_path, capsys, weights, picture, options):
+    every, one = tmp_path / "every.png", tmp_path / "one.png"
+    assert run(capsys, "explain", weights, picture, "--out", every)[0] == 0
+    code, said, err = run(capsys, "explain", weights, picture, "--out", one, *options)
+    assert code == 0, err
+    with Image.open(one) as drawn, Image.open(every) as drawn_every:
+        assert drawn.size[0] == drawn_every.size[0] > 0
+    assert one.read_bytes() != every.read_bytes()
+    assert set(said) == {"class", "probability", "out"}
+
+
+def test_a_larger_picture_is_scaled_and_says_what_the_model_says(tmp_path, capsys, weights):
+    path = tmp_path / "large.png"
+    image = digits_in_clutter(3).images[2].permute(1, 2, 0).numpy()
+    Image.fromarray(image.repeat(4, axis=0).repeat(4, axis=1)).save(path)
+    code, said, _ = run(capsys, "explain", weights, path, "--size", 160, "--out", tmp_path / "a.png")
+    model, info = load_weights(weights)
+    pictures = torch.from_numpy(image).permute(2, 0, 1)[None].repeat_interleave(4, 2).repeat_interleave(4, 3)
+    with torch.no_grad():
+        p = model(__main__.normalise(pictures, info.mean, info.std)).softmax(1)[0]
+    assert (code, said["class"]) == (0, info.classes[int(p.argmax())])
+    assert said["probability"] == pytest.approx(float(p.max()), abs=1e-3)
+
+
+def test_train_options_reach_the_config(tmp_path, capsys):
+    out = tmp_path / "run"
+    options = "--preset small --levels 2 --combine indep --match local --normalise sigmoid --width 0.02 --lr 0.03 --all"
+    code, _, err = run(
+        capsys, "train", *TINY, *options.split(), "--weight-decay", "0.001", "--threads", 1, "--out", out
+    )
+    assert code == 0, err
+    config = json.loads((out / "run.json").read_text())["config"]
+    assert config["model"] == {
+        "builder": "attention_vgg",
+        "width": 0.02,
+        "dropout": 0.0,
+        "levels": 2,
+        "combine": "indep",
+        "match": "local",
+        "normalise": "sigmoid",
+    }
+    assert (config["lr"], config["all"], config["weight_decay"], config["batch_size"]) == (0.03, True, 0.001, 32)
+
+
+# --- mistakes: one line, exit code 2 ----------------------------------------------------------------------------------
+
+
+def test_mistakes_on_the_command_line(tmp_path, capsys, weights, picture):
+    new = ["--out", tmp_path / "new"]
+    assert "required" in refused(capsys)
+    assert "invalid choice: 'test'" in refused(capsys, "test")
+    assert "name must be 'digits'" in refused(capsys, "data", "mnist")
+    assert "--data is needed" in refused(capsys, "train", *new)
+    assert "no run in" in refused(capsys, "train", "--resume", *new)
+    assert "--preset needs --data" in refused(capsys, "train", "--resume", "--preset", "quick", *new)
+    assert "small_attention_net has no option width" in refused(capsys, "train", *TINY, "--width", 0.5, *new)
+    assert "levels must be" in refused(capsys, "train", *TINY, "--levels", 4, *new)
+    assert "epochs must be at least 1" in refused(capsys, "train", *TINY, "--epochs", 0, *new)
+    assert "lr must be at least 0" in refused(capsys, "train", *TINY, "--lr", "nan", *new)
+    assert "invalid int value: 'x'" in refused(capsys, "train", *TINY, "--seed", "x", *new)
+    assert "--threads must be at least 1" in refused(capsys, "train", *TINY, "--threads", 0, *new)
+    assert "device" in refused(capsys, "train", *TINY, "--device", "abacus", *new)
+    assert "cifar10" in refused(capsys, "train", "--data", "cifar10", "--no-download", "--root", tmp_path, *new)
+    assert "diverged" in refused(capsys, "train", *TINY, "--lr", "1e30", "--out", tmp_path / "bad")
+    assert "neither shipped weights" in refused(capsys, "evaluate", "nothing", "--data", "digits")
+    assert "--batch-size" in refused(capsys, "evaluate", weights, "--data", "digits", "--batch-size", 0)
+    png = ["--out", tmp_path / "x.png"]
+    assert "must end in .png" in refused(capsys, "explain", weights, picture, "--out", tmp_path / "x.jpg")
+    assert "cannot be written" in refused(capsys, "explain", weights, picture, "--out", tmp_path / "no" / "x.png")
+    assert "--method must be one of" in refused(capsys, "explain", weights, picture, "--method", "magic", *png)
+    assert "--level must be from 1 to 3" in refused(capsys, "explain", weights, picture, "--level", 4, *png)
+    assert "has no levels" in refused(capsys, "explain", weights, picture, "--method", "saliency", "--level", 1, *png)
+    assert "--target is for post-hoc" in refused(capsys, "explain", weights, picture, "--target", "3", *png)
+    method = ["--method", "saliency", "--target", "10"]
+    assert "--target must be a class" in refused(capsys, "explain", weights, picture, *method, *png)
+    assert not (tmp_path / "new").exists()
+    assert not (tmp_path / "x.png").exists()
+
+
+def test_pictures_that_cannot_be_used(tmp_path, capsys, weights):
+    png = ["--out", tmp_path / "x.png"]
+    nan = tmp_path / "nan.tiff"
+    Image.fromarray(np.full((40, 40), np.nan, dtype=np.float32)).save(nan)
+    text, cut = tmp_path / "text.png", tmp_path / "cut.png"
+    text.write_text("no picture")
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 40, 3), dtype=np.uint8)).save(cut)
+    cut.write_bytes(cut.read_bytes()[:2000])
+    for path in (nan, text, cut):
+        assert f"{path.name} cannot be read as a picture" in refused(capsys, "explain", weights, path, *png)
+    assert "there is no file" in refused(capsys, "explain", weights, tmp_path / "none.png", *png)
+    assert not (tmp_path / "x.png").exists()
+
+
+def test_weights_are_refused_for_other_data(tmp_path, capsys, weights):
+    (tmp_path / "pictures").mkdir()
+    for name in ("cat", "dog"):
+        (tmp_path / "pictures" / name).mkdir()
+        for i in range(10):
+            Image.fromarray(np.full((8, 8, 3), i, dtype=np.uint8)).save(tmp_path / "pictures" / name / f"{i}.png")
+    err = refused(capsys, "evaluate", weights, "--data", f"folder:{tmp_path / 'pictures'}")
+    assert "MODEL knows the classes 0, 1, 2, ... (10)" in err
+    assert "has cat, dog (2)" in err
+
+
+def test_nothing_that_exists_is_harmed(tmp_path, capsys, caplog):
+    out = tmp_path / "run"
+    assert run(capsys, "train", *TINY, "--out", out)[0] == 0
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    assert "already holds a run" in refused(capsys, "train", *TINY, "--out", out)
+    assert "lr is 0.1 there, 0.2 here" in refused(capsys, "train", *TINY, "--lr", 0.2, "--resume", "--out", out)
+    assert "seed is 0 there, 1 here" in refused(capsys, "train", "--resume", "--seed", 1, "--out", out)
+    assert "cannot write" in refused(capsys, "train", *TINY, "--out", out / "run.json")
+    with caplog.at_level("INFO"):
+        assert run(capsys, "train", "--resume", "--out", out)[0] == 0
+    assert "is finished; nothing to do" in caplog.text
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
+# --- killed -----------------------------------------------------------------------------------------------------------
+
+
+def command(*arguments, **environment):
+    return {
+        "args": [sys.executable, "-m", "lpa_core", *map(str, arguments)],
+        "cwd": REPOSITORY,
+        "env": {**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.PIPE,
+        "text": True,
+    }
+
+
+def kill_once_it_has_a_checkpoint(out, *arguments):
+    process = subprocess.Popen(**command(*arguments))
+    deadline = time.monotonic() + 120
+    while not (out / "checkpoint.pt").exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert process.poll() is None, process.communicate()
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+
+
+def check_kill_and_resume(capsys, tmp_path, *arguments):
+    """Kill -9 after the first checkpoint, --resume, and compare with an unbroken run."""
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    often = ["--checkpoint-seconds", "0.01", "--threads", "1", "--device", "cpu", "--quiet"]
+    kill_once_it_has_a_checkpoint(killed, "train", *arguments, *often, "--out", killed)
+    assert not (killed / "weights.safetensors").exists()
+    for out, more in ((whole, []), (killed, ["--resume"])):
+        code, _, err = run(capsys, "train", *arguments, *often, "--out", out, *more)
+        assert code == 0, err
+    one, other = (load_weights(folder).model.state_dict() for folder in (whole, killed))
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
+    one, other = (load_checkpoint(folder / "checkpoint.pt")["history"] for folder in (whole, killed))
+    times = ("seconds", "images_per_second")
+    assert [{k: v for k, v in entry.items() if k not in times} for entry in one] == [
+        {k: v for k, v in entry.items() if k not in times} for entry in other
+    ]
+    assert json.loads((killed / "run.json").read_text())["resumed"] == 1
+
+
+def test_digits_survive_kill_9(tmp_path, capsys):
+    check_kill_and_resume(capsys, tmp_path, "--data", "digits", "--limit", "240", "--epochs", "2", "--batch-size", "12")
+
+
+@needs_cifar
+def test_real_cifar_100_survives_kill_9(tmp_path, capsys):
+    quick = ["--data", "cifar100", "--preset", "quick", "--limit", "120", "--batch-size", "8"]
+    check_kill_and_resume(capsys, tmp_path, *quick)
+    info = json.loads((tmp_path / "killed" / "run.json").read_text())
+    assert (info["config"]["model"]["width"], info["config"]["model"]["dropout"]) == (0.125, 0.0)
+    assert (info["data"]["train"], info["results"]["test"]["n"]) == (120, 120)
+    assert len(load_weights(tmp_path / "killed").info.classes) == 100

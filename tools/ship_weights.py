@@ -1,0 +1,37 @@
+"""Put the weights of finished runs into the package: ``ship_weights.py digits-pc=runs/digits-pc …``.
+
+Each file is copied to ``lpa_core/_weights/`` and its sha256 written into ``SHIPPED`` in ``lpa_core/weights.py``, which
+``load_weights`` checks. The file itself says how it was made (``provenance``).
+"""
+
+import re
+import shutil
+import sys
+from pathlib import Path
+
+from lpa_core.weights import load_weights
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDER, SOURCE = ROOT / "lpa_core" / "_weights", ROOT / "lpa_core" / "weights.py"
+TABLE = re.compile(r"^SHIPPED: dict\[str, str\] = \{.*?\}$", re.DOTALL | re.MULTILINE)
+
+
+def main(arguments: list[str]) -> None:
+    if not arguments or not all("=" in argument for argument in arguments):
+        raise SystemExit("usage: ship_weights.py NAME=RUN_FOLDER …")
+    FOLDER.mkdir(exist_ok=True)
+    for argument in arguments:
+        name, run = argument.split("=", 1)
+        load_weights(run)  # refuses what is damaged or not ours before anything is touched
+        shutil.copyfile(Path(run) / "weights.safetensors", FOLDER / f"{name}.safetensors")
+    hashes = {path.stem: load_weights(path).info.sha256 for path in sorted(FOLDER.glob("*.safetensors"))}
+    rows = "".join(f'    "{name}": "{sha256}",\n' for name, sha256 in hashes.items())
+    text, found = TABLE.subn(f"SHIPPED: dict[str, str] = {{\n{rows}}}", SOURCE.read_text(encoding="utf8"))
+    if found != 1:
+        raise SystemExit(f"{SOURCE} must have one table SHIPPED; found {found}")
+    SOURCE.write_text(text, encoding="utf8")
+    print(f"{len(hashes)} weights in {FOLDER.relative_to(ROOT)}: {', '.join(hashes)}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
