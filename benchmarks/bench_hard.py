@@ -19,11 +19,11 @@ BATCH, REPEATS = 16, 7
 
 
 def models(side: int) -> dict[str, nn.Module]:
-    """The three ways to look, for pictures of ``side`` x ``side``. The policy always sees 20 x 20 cells."""
+    """The three ways to look, for pictures of ``side`` x ``side``. The coarse view always has 20 x 20 cells."""
     return {
         "soft": small_attention_net(),
         "hard": HardAttention(size=WINDOW, shrink=side // 20),
-        "glimpses": RecurrentAttention(),
+        "glimpses": RecurrentAttention(shrink=side // 20),
     }
 
 

@@ -108,6 +108,8 @@ def parser() -> Parser:
     group.add_argument("--device", help="cpu, cuda or cuda:N (default: a GPU if there is one)")
     group.add_argument("--threads", type=int, help="CPU threads; a resumed run is bit-equal at the same number")
     group.add_argument("--checkpoint-seconds", type=float, default=30.0, help="between checkpoints (default: 30)")
+    compiled = argparse.BooleanOptionalAction
+    group.add_argument("--compile", action=compiled, help="torch.compile on a GPU (default: as the preset says)")
     group.add_argument("--quiet", action="store_true", help="no progress bar")
 
     score = command("evaluate", _evaluate, "Print accuracy and loss of a model on a data set, as JSON.")

@@ -15,7 +15,7 @@ from .nodes import Node, first_channels, input_side, listing, not_found, part_of
 from .trunks import Features, Trunk
 
 CLASSIFIER_NAMES = ("classifier", "fc", "head", "heads")  # what stands behind the feature maps, by torchvision's custom
-MOST_EXTRA_TOKENS = 8  # class token, registers: what may stand before a square grid of tokens
+MOST_EXTRA_TOKENS = 5  # a class token and four registers: what may stand before a square grid of tokens
 
 
 class BackboneTrunk(Trunk):

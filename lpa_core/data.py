@@ -272,8 +272,8 @@ def load(
       archive under ``root``; else it is downloaded (beside its target, renamed when whole). Nothing is opened before
       its md5 is verified.
     * "folder:PATH": one folder of pictures per class, as torchvision's ``ImageFolder``, in PATH/train and PATH/test;
-      without those two, directly in PATH, of which a fixed fifth is then "test". Pictures become RGB, turned upright,
-      resized and centre-cropped to ``size`` x ``size``.
+      or directly in PATH. Without PATH/test a fixed fifth of the pictures is "test". Other folders beside those two
+      are not read. Pictures become RGB, turned upright, resized and centre-cropped to ``size`` x ``size``.
 
     Args:
         root: folder of the data sets. Default: the environment's LPA_DATA, else ~/.cache/lpa_core.
@@ -368,18 +368,19 @@ def _load_folder(name: str, split: str, path: Path, size: int) -> ImageSet:
     _check_int("size", size, 1)
     if not path.is_dir():
         raise FileNotFoundError(f"{name!r} needs a folder with one folder of pictures per class; {path} is none")
-    has_parts = (path / "train").is_dir() and (path / "test").is_dir()
-    found = ImageFolder(str(path / "train" if has_parts else path))
+    train, test = path / "train", path / "test"
+    in_parts = train.is_dir() and any(inside.is_dir() for inside in train.iterdir())  # else it may be a class
+    found = ImageFolder(str(train if in_parts else path))
     files, classes = found.samples, tuple(found.classes)
     labels = np.array([label for _, label in files])
-    if has_parts:
-        tested = ImageFolder(str(path / "test"))
+    if in_parts and test.is_dir():
+        tested = ImageFolder(str(test))
         if tuple(tested.classes) != classes:
             raise ValueError(f"{path} has the classes {classes} in train but {tuple(tested.classes)} in test")
         rest, test_files = np.arange(len(files)), tested.samples
     else:
-        test = stratified(labels, round(len(labels) / 5), key=1)
-        rest, test_files = np.flatnonzero(~test), [files[i] for i in np.flatnonzero(test)]
+        fifth = stratified(labels, round(len(labels) / 5), key=1)
+        rest, test_files = np.flatnonzero(~fifth), [files[i] for i in np.flatnonzero(fifth)]
     held_out = stratified(labels[rest], round(len(rest) / 10), key=0)
     parts = {"train": rest[~held_out], "validation": rest[held_out], "all": rest}
     wanted = test_files if split == "test" else [files[i] for i in parts[split]]

@@ -1,10 +1,9 @@
 """Several glimpses: the recurrent attention model, with the networks named as by Mnih et al. (2014).
 
-At each step a *glimpse sensor* cuts patches of several scales around one place, sharp in the middle and coarse around
-it; a *glimpse network* turns patches and place into a vector; a *core network* keeps a memory of what was seen; from
-the memory a *location network* draws the next place, and an *action network* classifies. A *baseline network* predicts
-the reward from the memory. The places are trained by REINFORCE, the rest by
-backpropagation. No step looks at the whole picture at full resolution.
+At each step a *location network* chooses a place, a *glimpse sensor* cuts patches of several scales around it, sharp in
+the middle and coarse around it, a *glimpse network* turns patches and place into a vector, a *core network* keeps a
+memory of what was seen, and an *action network* answers. A *baseline network* predicts the reward from the memory. The
+places are trained by REINFORCE, the rest by backpropagation. No step sees the whole picture at full resolution.
 """
 
 from typing import NamedTuple
@@ -14,27 +13,25 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .attention import check_count
-from .hard import Choice, choose, crop
+from .attention import check_count, dot_scores
+from .hard import Choice, check_window, choose, crop
 from .trunks import check_images, conv_bn_relu
 
 
 class GlimpseOutput(NamedTuple):
-    """What T glimpses gave: the answer after each; each place; its patch; log p of each drawn place; the baselines.
+    """What T glimpses gave: the answer after each; each place and its patch; and what REINFORCE needs of each choice.
 
-    ``logits`` are the last of ``answers``.
-    ``places`` are (row, column) from -1 to 1, edge to edge; ``boxes`` the finest patch of each glimpse in pixels (top,
-    left, bottom, right; half-open), which may reach beyond the picture. The first place is always the centre, so
-    ``log_prob``, ``entropy`` and ``baseline`` have T - 1 columns, one for each choice.
+    ``logits`` are the last of ``answers``. ``places`` are (row, column) from -1 to 1, edge to edge; ``boxes`` the
+    finest patch of each glimpse in pixels (top, left, bottom, right; half-open), which may reach beyond the picture.
     """
 
     logits: Float[Tensor, "b classes"]
     answers: Float[Tensor, "b t classes"]
     places: Float[Tensor, "b t 2"]
     boxes: Int64[Tensor, "b t 4"]
-    log_prob: Float[Tensor, "b s"]
-    entropy: Float[Tensor, "b s"]
-    baseline: Float[Tensor, "b s"]
+    log_prob: Float[Tensor, "b t"]
+    entropy: Float[Tensor, "b t"]
+    baseline: Float[Tensor, "b t"]
 
 
 def patch_boxes(places: Float[Tensor, "b 2"], picture: tuple[int, int], side: int) -> Int64[Tensor, "b 4"]:
@@ -53,7 +50,7 @@ class GlimpseSensor(nn.Module):
     Source: Mnih et al. (2014), section 3.
     """
 
-    def __init__(self, size: int = 10, scales: int = 3) -> None:
+    def __init__(self, size: int = 12, scales: int = 2) -> None:
         super().__init__()
         check_count("size", size)
         check_count("scales", scales)
@@ -110,27 +107,42 @@ class CoreNetwork(nn.Module):
 
 
 class LocationNetwork(nn.Module):
-    """Where to look next: one of ``grid`` x ``grid`` places, drawn by softmax(W ReLU(W' h)), or the most probable.
+    """Where to look next, from the memory h and a coarse view of the picture: s_k = <u + W h, key_k>.
 
-    ``hard.choose`` makes the choice: the draw is detached before its log-probability is taken. At the start every place
-    is equally probable.
+    The view averages ``shrink`` x ``shrink`` pixels; convolutions make one key for each window of ``reach`` x ``reach``
+    cells. What to look for, u + W h, may change with what was seen: it is a query, as in dot-product attention. The
+    place is the middle of the window that ``hard.choose`` draws by softmax(s); at the start all are equally probable.
 
-    Differs from Mnih et al. (2014), who draw around a mean, N(tanh(W h), std^2): a softmax begins everywhere, and can
-    hesitate between two places without looking between them.
+    Differs from Mnih et al. (2014), who draw around a mean, N(tanh(W h), std^2), and see the picture through glimpses
+    alone: a softmax begins everywhere, and can hesitate between two places without looking between them.
     """
 
-    def __init__(self, hidden: int, grid: int) -> None:
+    def __init__(self, hidden: int, *, shrink: int = 2, reach: int = 9, in_channels: int = 3) -> None:
         super().__init__()
-        self.grid = grid
-        self.scores = nn.Sequential(nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, grid**2))
-        nn.init.zeros_(self.scores[2].weight)  # type: ignore[arg-type]
-        nn.init.zeros_(self.scores[2].bias)  # type: ignore[arg-type]
+        self.shrink, self.reach = shrink, reach
+        self.features = nn.Sequential(
+            nn.AvgPool2d(shrink), conv_bn_relu(in_channels, 16), conv_bn_relu(16, 32), conv_bn_relu(32, 32)
+        )
+        self.keys = nn.Conv2d(32, 8, reach)
+        self.query = nn.Linear(hidden, 8)
+        nn.init.zeros_(self.query.weight)
+        nn.init.zeros_(self.query.bias)
+
+    def view(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 8 rows columns"]:
+        """The keys of all windows: computed once a picture, however many glimpses follow."""
+        check_window((self.shrink * self.reach,) * 2, images.shape[-2:])
+        return self.keys(self.features(images))
 
     def forward(
-        self, memory: Float[Tensor, "b hidden"], generator: torch.Generator | None = None
+        self,
+        keys: Float[Tensor, "b 8 rows columns"],
+        memory: Float[Tensor, "b hidden"],
+        picture: tuple[int, int],
+        generator: torch.Generator | None = None,
     ) -> tuple[Float[Tensor, "b 2"], Choice]:
-        choice = choose(self.scores(memory).view(-1, self.grid, self.grid), generator=generator)
-        return (choice.corners.to(memory.dtype) + 0.5) * (2 / self.grid) - 1, choice
+        choice = choose(dot_scores(keys, self.query(memory)), stride=self.shrink, generator=generator)
+        middle = choice.corners.to(memory.dtype) + self.shrink * self.reach / 2
+        return middle * 2 / middle.new_tensor(picture) - 1, choice
 
 
 class ActionNetwork(nn.Linear):
@@ -149,68 +161,66 @@ class RecurrentAttention(nn.Module):
 
     Args:
         num_classes: K.
-        glimpses: T, how many; the first is at the centre.
+        glimpses: T, how many.
         size, scales: of the ``GlimpseSensor``.
-        hidden: length of the memory.
-        grid: places to choose from, each way.
+        hidden: length of the memory, which begins empty (all zero).
 
     ``model(images)`` takes the most probable places; ``attend`` says also where it looked.
 
-    Differs from Mnih et al. (2014): the first place is the centre, not drawn; convolutions in the glimpse network; a
-    softmax over places in the location network; an answer after every glimpse, of which the last counts.
+    Differs from Mnih et al. (2014): the ``LocationNetwork``, also for the first place, which is random there;
+    convolutions in the ``GlimpseNetwork``; an answer after every glimpse, of which the last counts.
 
     Source: Mnih et al. (2014), sections 3 and 4.
-    Raises: ValueError naming the argument out of range.
+    Raises: ValueError naming the argument out of range; pictures smaller than 18x18.
     """
 
     def __init__(
         self,
         num_classes: int = 10,
         *,
-        glimpses: int = 4,
-        size: int = 10,
-        scales: int = 3,
+        glimpses: int = 3,
+        size: int = 12,
+        scales: int = 2,
         hidden: int = 128,
-        grid: int = 8,
+        shrink: int = 2,
         in_channels: int = 3,
     ) -> None:
         super().__init__()
-        counts = {"num_classes": num_classes, "glimpses": glimpses, "hidden": hidden, "grid": grid}
+        counts = {"num_classes": num_classes, "glimpses": glimpses, "hidden": hidden, "shrink": shrink}
         for name, value in {**counts, "in_channels": in_channels}.items():
             check_count(name, value)
-        self.num_classes, self.glimpses, self.hidden, self.in_channels = num_classes, glimpses, hidden, in_channels
         sensor = GlimpseSensor(size, scales)
-        if size % 2 or size < 4:
-            raise ValueError(f"size must be an even number of at least 4; got {size}")
+        if size % 2:
+            raise ValueError(f"size must be an even number; got {size}")
+        self.num_classes, self.glimpses, self.hidden, self.in_channels = num_classes, glimpses, hidden, in_channels
         self.glimpse_network = GlimpseNetwork(sensor, hidden, in_channels=in_channels)
         self.core_network = CoreNetwork(hidden)
-        self.location_network = LocationNetwork(hidden, grid)
+        self.location_network = LocationNetwork(hidden, shrink=shrink, in_channels=in_channels)
         self.action_network = ActionNetwork(hidden, num_classes)
         self.baseline_network = BaselineNetwork(hidden, 1)
 
     def attend(self, images: Float[Tensor, "b c h w"], *, generator: torch.Generator | None = None) -> GlimpseOutput:
-        """Look T times and classify. With a ``generator`` the places are drawn (training), else the most probable."""
+        """Look T times and answer. With a ``generator`` the places are drawn (training), else the most probable."""
         check_images(images, self.in_channels)
-        place, memory = images.new_zeros(len(images), 2), images.new_zeros(len(images), self.hidden)
-        places, answers, choices, baselines = [place], [], [], []
-        for step in range(self.glimpses):
+        picture = (images.shape[2], images.shape[3])
+        memory, keys = images.new_zeros(len(images), self.hidden), self.location_network.view(images)
+        places, choices, baselines, answers = [], [], [], []
+        for _ in range(self.glimpses):
+            baselines.append(self.baseline_network(memory))
+            place, choice = self.location_network(keys, memory, picture, generator)
             memory = self.core_network(self.glimpse_network(images, place), memory)
             answers.append(self.action_network(memory))
-            if step + 1 < self.glimpses:
-                place, choice = self.location_network(memory, generator)
-                places.append(place)
-                choices.append(choice)
-                baselines.append(self.baseline_network(memory))
-        none = images.new_zeros(len(images), 0)
-        side, picture = self.glimpse_network.sensor.size, (images.shape[2], images.shape[3])
+            places.append(place)
+            choices.append(choice)
+        side = self.glimpse_network.sensor.size
         return GlimpseOutput(
             answers[-1],
             torch.stack(answers, dim=1),
             torch.stack(places, dim=1),
             torch.stack([patch_boxes(p, picture, side) for p in places], dim=1),
-            torch.stack([c.log_prob for c in choices], dim=1) if choices else none,
-            torch.stack([c.entropy for c in choices], dim=1) if choices else none,
-            torch.stack(baselines, dim=1) if baselines else none,
+            torch.stack([c.log_prob for c in choices], dim=1),
+            torch.stack([c.entropy for c in choices], dim=1),
+            torch.stack(baselines, dim=1),
         )
 
     def forward(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b classes"]:

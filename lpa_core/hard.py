@@ -141,8 +141,8 @@ def reinforce_loss(
     * a tensor (b,): a prediction of the reward from the picture alone. It is detached here: train it by its own
       squared error.
 
-    ``reward`` is detached. Drawn one window a picture, all of one batch. The reward has any scale; with
-    ``entropy_weight`` > 0 a bonus for the entropy keeps the policy from settling too early.
+    ``reward`` is detached and may have any scale. With ``entropy_weight`` > 0 a bonus for the entropy keeps the policy
+    from settling too early.
 
     Source: Williams (1992).
     Raises: ValueError on NaN or inf in ``reward`` or ``baseline``, on shapes that differ, on "mean" with one sample,

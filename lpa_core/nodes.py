@@ -109,7 +109,7 @@ def not_found(name: str, table: dict[str, Node]) -> str:
 class _ShallowTracer(fx.Tracer):
     """Traces only into the modules that hold a wanted node; every other module stays one call."""
 
-    def __init__(self, wanted: Sequence[str]) -> None:
+    def __init__(self, wanted: Sequence[str] = ()) -> None:  # torch.fx makes one without arguments when it unpickles
         super().__init__()
         self.wanted = set(wanted)
         self.holders = {name[:i] for name in wanted for i, letter in enumerate(name) if letter == "."}

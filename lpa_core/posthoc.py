@@ -188,7 +188,7 @@ METHODS: dict[str, Method] = {
         ),
         Method(
             function=integrated_gradients,
-            description="Gradients averaged on the straight way from a baseline to the picture; the map sums to the rise.",
+            description="Gradients averaged on the way from a baseline to the picture; the map sums to the rise.",
             formula=r"M = \sum_c (x_c - x'_c) \int_0^1 \frac{\partial s_k}{\partial x_c}(x' + t\,(x - x'))\,dt",
             paper="Sundararajan et al. (2017), arXiv:1703.01365",
             sign="signed",
@@ -215,7 +215,7 @@ METHODS: dict[str, Method] = {
         ),
         Method(
             function=cam,
-            description="The feature maps before global average pooling, weighted by the class's row of the linear layer.",
+            description="The feature maps before global average pooling, weighted by the class's row of weights.",
             formula=r"M = \sum_f w_{kf}\,A_f",
             paper="Zhou et al. (2016), arXiv:1512.04150",
             sign="signed",
@@ -226,8 +226,8 @@ METHODS: dict[str, Method] = {
         ),
         Method(
             function=grad_cam,
-            description="The feature maps of a layer, each weighted by its mean gradient; only what speaks for the class.",
-            formula=r"M = \max(0, \sum_f \alpha_f A_f), \quad \alpha_f = \frac{1}{n} \sum_i \partial s_k / \partial A_{fi}",
+            description="A layer's feature maps, each weighted by its mean gradient; only what speaks for the class.",
+            formula=r"M = \max(0, \sum_f \alpha_f A_f), \; \alpha_f = \frac{1}{n} \sum_i \partial s_k / \partial A_{fi}",
             paper="Selvaraju et al. (2017), arXiv:1610.02391",
             sign="non-negative",
             channels="sum over features",

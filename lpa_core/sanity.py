@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from .attention import check_option
 from .metrics import Interval, centre_prior, cluster_interval, random_maps
 from .posthoc import METHODS, explain
-from .probe import Logits, Targets, check_pictures, check_targets, pick_targets, undisturbed
+from .probe import Logits, Targets, check_pictures, check_targets, find_layer, pick_targets, undisturbed
 
 Mode = Literal["cascading", "independent"]
 
@@ -194,13 +194,16 @@ def explain_options(
 ) -> dict[str, Any]:
     """Keyword arguments for ``explain`` that always explain the same classes: the predicted ones where none is given.
 
-    A method that takes no class gets none. Raises: ValueError on an unknown method.
+    A method that takes no class gets none. A layer goes by its name, so that it is found in a copy of the network too.
+    Raises: ValueError on an unknown method or layer.
     """
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}; got {method!r}")
     if METHODS[method].class_specific:
         with undisturbed(network) as plain:
             targets = pick_targets(Logits(plain), images, check_targets(targets, len(images)), batch_size=64)
+    if options.get("layer") is not None:
+        options = {**options, "layer": find_layer(network, options["layer"])[0]}
     return {"method": method, "targets": targets, **options}
 
 

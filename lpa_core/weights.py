@@ -28,7 +28,10 @@ METADATA_KEY = "lpa_core"
 
 # The weights inside the package, by name, with the sha256 of each file. Each file's ``provenance["command"]`` is the
 # one command that makes it again.
-SHIPPED: dict[str, str] = {}
+SHIPPED: dict[str, str] = {
+    "digits-dp": "002d004f1203ddc5130c1061a39f51db1b46ea59269057e2cd6d25aa5f1fce60",
+    "digits-pc": "77578d9c55f10a8bca9babbe43ab5f41ffeed97774563b4b8c5b02087cb1c614",
+}
 
 
 @dataclass(frozen=True)

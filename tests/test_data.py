@@ -618,6 +618,19 @@ def test_a_folder_with_train_and_test_keeps_them_apart(tmp_path):
     assert load(f"folder:{tmp_path}", "test").images.shape == (3, 3, 64, 64)
 
 
+def test_a_folder_with_train_alone_gives_a_fifth_of_it_to_test(tmp_path):
+    write_pictures(tmp_path / "train", {"cat": 10, "dog": 10})
+    write_pictures(tmp_path / "raw", {"cat": 7})  # not read, and no class
+    sets = {split: load(f"folder:{tmp_path}", split) for split in ("train", "validation", "test")}
+    assert [len(pictures) for pictures in sets.values()] == [14, 2, 4]
+    assert sets["test"].classes == ("cat", "dog")
+
+
+def test_train_may_be_the_name_of_a_class(tmp_path):
+    write_pictures(tmp_path, {"bus": 5, "train": 5})
+    assert load(f"folder:{tmp_path}", "all").classes == ("bus", "train")
+
+
 def test_train_and_test_must_have_the_same_classes(tmp_path):
     write_pictures(tmp_path / "train", {"cat": 5, "dog": 5})
     write_pictures(tmp_path / "test", {"cat": 2})

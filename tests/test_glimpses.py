@@ -14,7 +14,7 @@ def chance(seed: int = 0) -> torch.Generator:
 
 
 def pictures(n: int = 4) -> Tensor:
-    return torch.randn(n, 3, 20, 16, generator=chance(1))
+    return torch.randn(n, 3, 28, 24, generator=chance(1))
 
 
 def model(**options: object) -> glimpses.RecurrentAttention:
@@ -29,8 +29,8 @@ def model(**options: object) -> glimpses.RecurrentAttention:
 def test_the_finest_patch_is_cut_around_the_place():
     images, centre = pictures(), torch.zeros(4, 2)
     fine = glimpses.GlimpseSensor(6, 2)(images, centre)[:, :3]
-    assert torch.equal(fine, images[:, :, 7:13, 5:11])  # the middle of 20 x 16
-    assert glimpses.patch_boxes(centre, (20, 16), 6)[0].tolist() == [7, 5, 13, 11]
+    assert torch.equal(fine, images[:, :, 11:17, 9:15])  # the middle of 28 x 24
+    assert glimpses.patch_boxes(centre, (28, 24), 6)[0].tolist() == [11, 9, 17, 15]
 
 
 def test_places_are_rows_then_columns_from_edge_to_edge():
@@ -41,7 +41,7 @@ def test_places_are_rows_then_columns_from_edge_to_edge():
 def test_coarser_patches_cover_twice_as_much_and_are_averaged():
     images = pictures()
     coarse = glimpses.GlimpseSensor(6, 2)(images, torch.zeros(4, 2))[:, 3:]
-    around = images[:, :, 4:16, 2:14]
+    around = images[:, :, 8:20, 6:18]
     assert torch.allclose(coarse, around.unflatten(2, (6, 2)).unflatten(4, (6, 2)).mean(dim=(3, 5)), atol=1e-6)
 
 
@@ -67,16 +67,8 @@ def test_what_attend_says():
     assert out.answers.shape == (4, 3, 5)
     assert torch.equal(out.answers[:, -1], out.logits)
     assert out.boxes.shape == (4, 3, 4)
-    assert out.log_prob.shape == out.entropy.shape == out.baseline.shape == (4, 2)
-    assert torch.equal(out.places[:, 0], torch.zeros(4, 2))
-    assert (out.places.abs() <= 1).all()
-    assert out.boxes[:, 1].tolist() == glimpses.patch_boxes(out.places[:, 1], (20, 16), 6).tolist()
-
-
-def test_one_glimpse_is_a_look_at_the_centre():
-    out = model(glimpses=1).attend(pictures())
-    assert out.places.shape == (4, 1, 2)
-    assert out.log_prob.shape == (4, 0)
+    assert out.log_prob.shape == out.entropy.shape == out.baseline.shape == (4, 3)
+    assert out.boxes[:, 1].tolist() == glimpses.patch_boxes(out.places[:, 1], (28, 24), 6).tolist()
 
 
 def test_equal_seeds_give_equal_glimpses_and_the_global_state_stays(unchecked, chance_untouched):
@@ -88,17 +80,27 @@ def test_equal_seeds_give_equal_glimpses_and_the_global_state_stays(unchecked, c
     assert torch.equal(net(pictures()), net.attend(pictures()).logits)
 
 
-def test_places_are_the_middles_of_a_grid():
-    network = glimpses.LocationNetwork(8, 4)
-    memory = torch.randn(300, 8, generator=chance())
-    place, choice = network(memory, chance(3))
-    assert sorted(set(place.flatten().tolist())) == [-0.75, -0.25, 0.25, 0.75]
-    assert torch.allclose(choice.log_prob, torch.full((300,), -math.log(16)))  # untrained: all alike
-    torch.nn.init.normal_(network.scores[2].weight, generator=chance())
-    best = network.scores(memory).argmax(dim=1)
-    place, choice = network(memory)
-    assert torch.equal(place, torch.stack([best // 4, best % 4], dim=1) / 2 - 0.75)
-    assert torch.allclose(choice.log_prob, network.scores(memory).log_softmax(dim=1).amax(dim=1), atol=1e-5)
+def test_places_are_the_middles_of_windows():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = glimpses.LocationNetwork(8, shrink=2, reach=3).eval()
+    memory = torch.randn(4, 8, generator=chance())
+    keys = network.view(pictures())
+    assert keys.shape == (4, 8, 12, 10)  # 14 x 12 cells, windows of 3 x 3
+    place, choice = network(keys, memory, (28, 24), chance(3))
+    assert torch.allclose(choice.log_prob, torch.full((4,), -math.log(120)))  # untrained: all alike
+    assert torch.allclose((place + 1) / 2 * torch.tensor([28, 24]), choice.corners + 3.0)
+
+
+def test_the_memory_asks_for_the_next_place():
+    """s_k = <u + W h, key_k>: another memory, another most probable place."""
+    network = glimpses.LocationNetwork(2, reach=3)
+    keys = torch.zeros(2, 8, 4, 4)
+    keys[:, 0, 1, 2], keys[:, 1, 3, 0] = 1, 1
+    with torch.no_grad():
+        network.query.weight[0, 0] = network.query.weight[1, 1] = 5
+    _, choice = network(keys, torch.eye(2), (28, 24))
+    assert choice.corners.tolist() == [[2, 4], [6, 0]]
 
 
 def test_the_places_are_detached_from_the_answer():
@@ -112,7 +114,7 @@ def test_the_places_are_detached_from_the_answer():
     out = net.attend(pictures(), generator=chance())
     reward = torch.rand(4, generator=chance())[:, None].expand_as(out.log_prob)
     hard.reinforce_loss(out.log_prob.flatten(), reward.flatten()).backward()
-    assert net.location_network.scores[2].weight.grad.norm() > 0
+    assert net.location_network.query.bias.grad.norm() > 0
 
 
 def test_the_baseline_does_not_shape_the_memory():
@@ -139,12 +141,17 @@ def test_later_glimpses_change_the_answer():
         ({"size": 5}, "size must be an even number"),
         ({"size": 0}, "size"),
         ({"hidden": 0}, "hidden"),
-        ({"grid": 0}, "grid"),
+        ({"shrink": 0}, "shrink"),
     ],
 )
 def test_model_refuses(options, message):
     with pytest.raises(ValueError, match=message):
         model(**options)
+
+
+def test_a_picture_smaller_than_a_window_of_the_view_is_refused():
+    with pytest.raises(ValueError, match=r"window of \(18, 18\) is larger than the picture, \(28, 16\)"):
+        model()(pictures()[..., :16])
 
 
 def test_other_channels_are_refused(unchecked):

@@ -225,6 +225,28 @@ def test_nothing_that_exists_is_harmed(tmp_path, capsys, caplog):
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
 
 
+def test_a_stopped_run_is_told_how_to_go_on(capsys, monkeypatch, tmp_path):
+    def stop(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(__main__, "train", stop)
+    code, _, err = run(capsys, "train", *TINY, "--out", tmp_path / "run")
+    assert (code, "--resume" in err) == (130, True)
+
+
+def test_compile_is_a_switch(capsys, monkeypatch, tmp_path):
+    seen = []
+
+    def remember(config, *arguments, **options):
+        seen.append(config.compile)
+        raise ValueError("enough")
+
+    monkeypatch.setattr(__main__, "train", remember)
+    for preset, switch in (("book", []), ("book", ["--no-compile"]), ("small", ["--compile"]), ("small", [])):
+        refused(capsys, "train", "--data", "cifar10", "--preset", preset, *switch, "--out", tmp_path / "run")
+    assert seen == [True, False, True, False]
+
+
 # --- killed -----------------------------------------------------------------------------------------------------------
 
 

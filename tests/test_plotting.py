@@ -179,6 +179,8 @@ def test_no_text_is_cut_off_or_written_over_another(name: str) -> None:
         for second, b in boxes[:i]:
             apart = a.x1 <= b.x0 or b.x1 <= a.x0 or a.y1 <= b.y0 or b.y1 <= a.y0
             assert apart, f"{first!r} touches {second!r}"
+        for b in (panel.get_window_extent() for panel in figure.axes if panel.images):
+            assert a.x1 <= b.x0 or b.x1 <= a.x0 or a.y1 <= b.y0 or b.y1 <= a.y0, f"{first!r} lies on a picture"
 
 
 # show_image -----------------------------------------------------------------------------------------------------------
@@ -202,9 +204,10 @@ def test_show_image_takes_grey_float_and_normalised(ax: Axes) -> None:
     np.testing.assert_allclose(one_picture(other), image.permute(1, 2, 0).numpy() / 255, atol=1e-6)
 
 
-def test_rounding_just_outside_the_range_is_drawn_as_its_end(ax: Axes) -> None:
+def test_rounding_just_outside_the_range_is_drawn_as_its_end(ax: Axes, caplog) -> None:
     show_image(ax, torch.tensor([[[-5e-4, 1 + 5e-4]]]))
     assert one_picture(ax)[0, :, 0].tolist() == [0, 1]
+    assert not caplog.records  # matplotlib was left nothing to clip, and so to warn about
 
 
 def test_boxes_are_drawn_at_their_pixels(ax: Axes) -> None:
@@ -417,6 +420,9 @@ def test_map_grid_draws_into_a_figure_without_pyplot() -> None:
     axes = grid(figure=figure)
     assert plt.get_fignums() == []
     assert {a.figure for a in axes.ravel()} == {figure}
+    assert figure.get_size_inches()[0] == 7
+    box = axes[0, 1].get_window_extent()
+    assert box.width == pytest.approx(box.height)
     file = io.BytesIO()
     figure.savefig(file)
     assert file.tell() > 0

@@ -201,6 +201,14 @@ def test_the_class_explained_stays_that_of_the_trained_network():
     assert other != randomisation_check(model, images, **options)
 
 
+def test_a_layer_may_be_given_as_a_module():
+    model, images = net(), pictures()
+    options = {"method": "hirescam", "layers": ["trunk"]}
+    by_name = randomisation_check(model, images, 1, layer=first_layer(), **options)
+    assert randomisation_check(model, images, 1, layer=model.get_submodule(first_layer()), **options) == by_name
+    assert by_name != randomisation_check(model, images, 1, **options)
+
+
 def test_all_layers_by_default_and_idle_ones_change_nothing():
     model, images = net(), pictures()
     rows = randomisation_check(model, images, method="attention", mode="independent", level=0)

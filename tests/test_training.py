@@ -79,6 +79,17 @@ def test_a_run_leaves_its_four_files_and_they_agree(tmp_path):
     assert (about.provenance["seed"], about.provenance["data"]) == (5, info["data"])
 
 
+def test_the_optimiser_is_the_one_asked_for(tmp_path):
+    for name, changes in (("a", {}), ("b", {"nesterov": False, "momentum": 0.5, "weight_decay": 0.01})):
+        config = tiny_config(epochs=1, **changes)
+        train(config, tmp_path / name, sets=tiny_sets(), device="cpu", progress=False)
+        decayed, free = load_checkpoint(tmp_path / name / "checkpoint.pt")["optimiser"]["param_groups"]
+        assert (decayed["weight_decay"], free["weight_decay"]) == (config.weight_decay, 0.0)
+        for group in (decayed, free):
+            assert (group["nesterov"], group["momentum"]) == (config.nesterov, config.momentum)
+            assert group["lr"] == training.learning_rate(config, 3, 4)
+
+
 def test_the_results_are_those_of_the_kept_model(tmp_path):
     run = train(tiny_config(), sets=tiny_sets(), device="cpu", progress=False)
     for part, name in zip(tiny_sets()[1:], ("validation", "test"), strict=True):

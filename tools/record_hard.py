@@ -29,7 +29,7 @@ RUNS = {
     "soft": {"kind": "soft"},
     "uniform": {"kind": "uniform"},
     "random": {"kind": "random"},
-    "glimpses": {"kind": "glimpses", "steps": 2500, "reward": "probability"},
+    "glimpses": {"kind": "glimpses", "steps": 2000},
     "gumbel": {"kind": "gumbel"},
     "straight_through": {"kind": "straight_through"},
     "transformer": {"kind": "transformer"},

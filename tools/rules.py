@@ -103,6 +103,8 @@ def cell_problems(cell: nbformat.NotebookNode) -> Iterator[str]:
 def problems(notebook: nbformat.NotebookNode) -> list[str]:
     """Everything that is wrong with one chapter, in words that say where."""
     code = code_cells(notebook)
+    if all(cell.execution_count is None for cell in code):
+        return ["it holds no outputs (make outputs)"]
     found = [
         f"code cell {number} ({cell.source.strip().splitlines()[0][:40] if cell.source.strip() else 'empty'}): {wrong}"
         for number, cell in enumerate(code)

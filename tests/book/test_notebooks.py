@@ -101,6 +101,7 @@ BREAKAGES: dict[str, tuple[Callable[[NotebookNode], object], str]] = {
     "skipped by comment": (alter(2, source="# NBVAL_IGNORE_OUTPUT\nprint(1)"), "kept from being checked"),
     "no reason": (lambda nb: nb.cells[4].metadata.pop("lpa"), "without a reason"),
     "checked and machine-dependent": (lambda nb: nb.cells[4].metadata.tags.append(rules.CHECKED), "tagged both"),
+    "never run": (lambda nb: [cell.update(execution_count=None) for cell in nb.cells[1:]], "holds no outputs"),
     "no count": (alter(2, execution_count=None), "no execution count"),
     "run out of order": (alter(2, execution_count=7), "top to bottom"),
     "no stored output": (alter(2, outputs=[]), "no text to check"),

@@ -1,0 +1,207 @@
+"""attend_to: attention for torchvision's classifiers and for networks of one's own."""
+
+import json
+
+import jaxtyping
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torchvision.models import get_model
+
+from lpa_core.classifier import attention_maps
+from lpa_core.models import attend_to, build
+
+SIDE = 64
+FAMILIES = ["resnet18", "mobilenet_v3_small", "efficientnet_b0", "convnext_tiny", "vgg11_bn"]
+
+
+def pictures(batch: int = 4, side: int = SIDE) -> Tensor:
+    return torch.randn(batch, 3, side, side, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="module")
+def resnet() -> nn.Module:
+    torch.manual_seed(0)
+    return get_model("resnet18", weights=None).eval()
+
+
+@pytest.fixture
+def unchecked():
+    """Without the shape checker of the tests, as users run: the package's own errors must speak."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_five_lines_from_a_torchvision_model_to_its_maps(name):
+    torch.manual_seed(0)
+    network = get_model(name, weights=None)
+    model = attend_to(network, num_classes=5, input_size=SIDE)
+    model(pictures()).sum().backward()
+    maps = attention_maps(model, pictures()[0])
+    assert [m.shape for m in maps] == 3 * [(1, SIDE, SIDE)]
+    assert all(p.grad is not None for p in model.parameters())
+    assert model(pictures(side=SIDE + 37)).shape == (4, 5)
+
+
+def test_the_weights_of_the_backbone_are_kept(resnet):
+    model = attend_to(resnet, ["layer2", "layer3", "layer4"], 5, input_size=SIDE).eval()
+    x = resnet.maxpool(resnet.relu(resnet.bn1(resnet.conv1(pictures()))))
+    second = resnet.layer2(resnet.layer1(x))
+    third = resnet.layer3(second)
+    local, g, _ = model.trunk(pictures())
+    for got, true in zip(local, (second, third, resnet.layer4(third)), strict=True):
+        torch.testing.assert_close(got, true)
+    torch.testing.assert_close(g, local[-1].mean((2, 3)))
+    names = {f"trunk.backbone.{name}" for name in resnet.state_dict() if not name.startswith("fc.")}
+    assert {name for name in model.state_dict() if name.startswith("trunk.")} == names
+
+
+def test_it_has_as_many_classes_as_the_network_unless_told_otherwise(resnet):
+    assert attend_to(resnet, input_size=SIDE).num_classes == 1000
+    assert attend_to(resnet, num_classes=3, input_size=SIDE).num_classes == 3
+
+
+def test_training_the_attention_alone_leaves_the_backbone_bit_for_bit(resnet):
+    torch.manual_seed(0)
+    model = attend_to(resnet, num_classes=4, freeze_backbone=True, dropout=0.0, input_size=SIDE).train()
+    before = {name: value.clone() for name, value in model.trunk.state_dict().items()}
+    optimiser = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
+    losses = []
+    for _ in range(4):
+        loss = functional.cross_entropy(model(pictures()), torch.arange(4))
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < losses[0]
+    assert all(torch.equal(value, before[name]) for name, value in model.trunk.state_dict().items())
+    assert {name for name, p in model.named_parameters() if p.requires_grad} == {
+        name for name, _ in model.named_parameters() if not name.startswith("trunk.")
+    }
+
+
+def test_the_model_is_in_the_mode_and_precision_of_the_network():
+    network = get_model("shufflenet_v2_x0_5", weights=None).double().eval()
+    model = attend_to(network, num_classes=5, input_size=SIDE)
+    assert not any(module.training for module in model.modules())
+    assert {p.dtype for p in model.parameters()} == {torch.float64}
+    assert attend_to(network.train(), num_classes=5, input_size=SIDE).training
+
+
+def test_uniform_attention_at_the_last_level_is_the_network_s_own_pooling(resnet):
+    model = attend_to(resnet, ["layer4"], compatibility="uniform", input_size=SIDE).eval()
+    (attended,) = model.attend(pictures()).attended
+    torch.testing.assert_close(resnet.fc(attended.vector), resnet(pictures()), rtol=1e-4, atol=1e-5)
+    assert model.attend(pictures()).g is None
+
+
+def test_g_matters_to_dp_and_the_projection_fits(resnet):
+    model = attend_to(resnet, num_classes=5, compatibility="dp", match="local", input_size=SIDE).eval()
+    output = model.attend(pictures())
+    assert [a.vector.shape[1] for a in output.attended] == [512, 512, 512]
+    for one, other in zip(model.estimators, output.attended, strict=True):
+        torch.testing.assert_close(other.weights.sum((1, 2)), torch.ones(4))
+        assert one.uses_g
+
+
+def test_a_vision_transformer_s_tokens_become_maps():
+    with torch.device("meta"):
+        model = attend_to("vit_b_32", num_classes=5, levels=2).eval()
+        output = model.attend(torch.empty(1, 3, 224, 224))
+    assert model.trunk.nodes == ("encoder.layers.encoder_layer_7", "encoder.layers.encoder_layer_11")
+    assert [a.weights.shape for a in output.attended] == [(1, 7, 7), (1, 7, 7)]
+
+
+def test_a_name_is_recorded_and_builds_the_same_network_again():
+    torch.manual_seed(0)
+    model = attend_to("shufflenet_v2_x0_5", levels=2, num_classes=5, combine="indep", input_size=SIDE).eval()
+    config = json.loads(json.dumps(model.config))
+    assert config["model"] == "shufflenet_v2_x0_5"
+    assert config["nodes"] == ["stage3", "conv5"]
+    again = build(config).eval()
+    again.load_state_dict(model.state_dict())
+    assert torch.equal(again(pictures()), model(pictures()))
+    assert again.config == model.config
+
+
+def test_a_network_of_one_s_own_has_no_recipe_to_record(resnet):
+    assert attend_to(resnet, input_size=SIDE).config == {}
+
+
+def test_pretrained_weights_are_asked_of_torchvision_and_not_recorded(monkeypatch):
+    from torchvision import models
+
+    asked = []
+
+    def get(name: str, weights: object = None) -> nn.Module:
+        asked.append((name, weights))
+        return get_model(name, weights=None)
+
+    monkeypatch.setattr(models, "get_model", get)
+    model = attend_to("shufflenet_v2_x0_5", weights="DEFAULT", input_size=SIDE)
+    assert asked == [("shufflenet_v2_x0_5", "DEFAULT")]
+    assert "weights" not in model.config
+    build(model.config)
+    assert asked[1] == ("shufflenet_v2_x0_5", None)
+
+
+class Segmenter(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(x)
+
+
+WRONG = {
+    "name": (
+        {"model": "resnet19"},
+        ValueError,
+        r"one of torchvision's classifiers alexnet, .*resnet18.*; got 'resnet19'",
+    ),
+    "not a classifier": (
+        {"model": "fcn_resnet50"},
+        ValueError,
+        r"one of torchvision's classifiers .* got 'fcn_resnet50'",
+    ),
+    "weights of a module": (
+        {"weights": "DEFAULT"},
+        ValueError,
+        r"weights goes with the name of a model; this ResNet has",
+    ),
+    "node": (
+        {"nodes": ["layer5"]},
+        ValueError,
+        r"got 'layer5' \(did you mean 'layer.*'\?\); there are .*layer4 512x2x2",
+    ),
+    "not a map": ({"nodes": ["fc"]}, ValueError, r"nodes must give maps .*; 'fc' gives \(1000,\); there are conv1"),
+    "one position": (
+        {"input_size": 32, "nodes": ["layer4"]},
+        ValueError,
+        r"nodes must have several positions; 'layer4'",
+    ),
+    "classes": ({"num_classes": 0}, ValueError, r"num_classes must be a whole number of at least 1; got 0"),
+    "no classes": (
+        {"model": Segmenter()},
+        ValueError,
+        r"num_classes must be given: Segmenter gives no \(b, K\) logits",
+    ),
+    "option": ({"combine": "sum"}, ValueError, r"combine must be one of 'concat', 'indep', 'global'; got 'sum'"),
+    "type": ({"model": 3}, TypeError, r"model must be an nn.Module; got int"),
+}
+
+
+@pytest.mark.parametrize(("options", "kind", "message"), WRONG.values(), ids=WRONG)
+def test_what_cannot_be_is_answered_with_what_exists(unchecked, resnet, options, kind, message):
+    with pytest.raises(kind, match=message):
+        attend_to(**{"model": resnet, "input_size": SIDE} | options)
+
+
+def test_pictures_too_small_for_a_level_are_refused(resnet):
+    model = attend_to(resnet, num_classes=5).eval()
+    with pytest.raises(ValueError, match=r"images must be larger than \(32, 32\): node 'layer4' is left with one"):
+        model(pictures(side=32))
