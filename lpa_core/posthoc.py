@@ -227,7 +227,7 @@ METHODS: dict[str, Method] = {
         Method(
             function=grad_cam,
             description="A layer's feature maps, each weighted by its mean gradient; only what speaks for the class.",
-            formula=r"M = \max(0, \sum_f \alpha_f A_f), \; \alpha_f = \frac{1}{n} \sum_i \partial s_k / \partial A_{fi}",
+            formula=r"M = \max(0, \sum_f \alpha_f A_f),\ \alpha_f = \frac{1}{n} \sum_i \partial s_k / \partial A_{fi}",
             paper="Selvaraju et al. (2017), arXiv:1610.02391",
             sign="non-negative",
             channels="sum over features",

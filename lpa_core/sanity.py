@@ -199,12 +199,13 @@ def explain_options(
     """
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}; got {method!r}")
+    classes = None
     if METHODS[method].class_specific:
         with undisturbed(network) as plain:
-            targets = pick_targets(Logits(plain), images, check_targets(targets, len(images)), batch_size=64)
+            classes = pick_targets(Logits(plain), images, check_targets(targets, len(images)), batch_size=64)
     if options.get("layer") is not None:
         options = {**options, "layer": find_layer(network, options["layer"])[0]}
-    return {"method": method, "targets": targets, **options}
+    return {"method": method, "targets": classes, **options}
 
 
 def parameter_layers(model: nn.Module, images: Float[Tensor, "b c h w"]) -> tuple[str, ...]:

@@ -106,4 +106,9 @@ def _torchvision_classifier(name: str, weights: Any) -> nn.Module:
     known = models.list_models(module=models)
     if name not in known:
         raise ValueError(f"model must be a module or one of torchvision's classifiers {', '.join(known)}; got {name!r}")
-    return models.get_model(name, weights=weights)
+    try:
+        return models.get_model(name, weights=weights)
+    except NotImplementedError:  # on the meta device: a RegNet computes its widths with tensors
+        with torch.device("cpu"):
+            network = models.get_model(name, weights=weights)
+        return network.to(torch.get_default_device())

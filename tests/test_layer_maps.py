@@ -167,6 +167,31 @@ def test_a_layer_before_an_in_place_relu_keeps_its_own_values():
         torch.testing.assert_close(ours, expected, rtol=0, atol=0)
 
 
+class AddsInPlace(nn.Module):
+    """What follows the layer overwrites its output, as a residual block does."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.fc = nn.Conv2d(3, 5, 3), nn.Linear(5, CLASSES)
+
+    def forward(self, images):
+        out = self.conv(images)
+        out += 3.0
+        return self.fc(out.mean((2, 3)))
+
+
+@pytest.mark.parametrize("method", ["grad_cam", "hirescam"])
+def test_a_layer_that_is_overwritten_counts_with_what_it_gave(method):
+    model, images = AddsInPlace().double(), pictures()
+    with torch.no_grad():
+        expected = torch.einsum("bchw,bc->bhw", model.conv(images), model.fc.weight[TARGETS]) / 100
+    maps = explain(model, images, TARGETS, method=method, layer="conv", relu=False)
+    torch.testing.assert_close(maps, expected, rtol=0, atol=1e-12)
+    with pytest.raises(ValueError, match="layer 'conv' and one linear layer for cam"):  # it is not what is pooled
+        explain(model, images, TARGETS, method="cam", layer="conv")
+
+
 class Twice(nn.Module):
     """One convolution, run twice."""
 

@@ -131,6 +131,25 @@ def test_a_larger_picture_is_scaled_and_says_what_the_model_says(tmp_path, capsy
     assert said["probability"] == pytest.approx(float(p.max()), abs=1e-3)
 
 
+def test_a_model_of_grey_pictures_sees_a_picture_in_grey(tmp_path, capsys, picture):
+    path = tmp_path / "grey.safetensors"
+    with torch.random.fork_rng():
+        model = models.small_attention_net(10, in_channels=1)
+    some = digits_in_clutter(1)
+    about = {"classes": some.classes, "mean": some.mean[:1], "std": some.std[:1], "scores": {}, "provenance": {}}
+    save_weights(path, model, **about)
+    png = ["--out", tmp_path / "x.png"]
+    assert "--size is needed" in refused(capsys, "explain", path, picture, *png)
+    assert "digits has 3" in refused(capsys, "evaluate", path, "--data", "digits")
+    code, said, err = run(capsys, "explain", path, picture, "--size", 40, *png)
+    assert code == 0, err
+    with Image.open(picture) as colour:
+        grey = torch.from_numpy(np.array(colour.convert("L")))[None, None]
+    with torch.no_grad():
+        p = model.eval()(__main__.normalise(grey, some.mean[:1], some.std[:1])).softmax(1).max()
+    assert said["probability"] == pytest.approx(float(p), abs=2e-3)
+
+
 def test_train_options_reach_the_config(tmp_path, capsys):
     out = tmp_path / "run"
     options = "--preset small --levels 2 --combine indep --match local --normalise sigmoid --width 0.02 --lr 0.03 --all"

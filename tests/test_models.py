@@ -433,7 +433,7 @@ def test_an_unknown_builder_or_option_is_answered_with_what_exists(unchecked):
         (small_attention_net, {"combine": "mean"}, "combine must be one of"),
         (attention_vgg, {"combine": "global", "global_path": False}, "combine='global' classifies from g"),
     ],
-    ids=str,
+    ids=lambda value: value.__name__ if callable(value) else str(value),
 )
 def test_a_builder_refuses_wrong_options(unchecked, builder, options, message):
     with pytest.raises(ValueError, match=message):

@@ -77,3 +77,19 @@ def test_the_paper_preset_is_the_authors_recipe():
     assert (config.momentum, config.nesterov, config.decay_all, config.schedule) == (0.9, False, True, "halving")
     assert (config.flip, config.crop, config.ema, config.label_smoothing) == (True, 0, 0.0, 0.0)
     assert preset("paper", "svhn").lr == 0.1
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"epochs": 2.0}, "epochs must be a whole number; got 2.0"),
+        ({"lr": "0.1"}, "lr must be a number; got '0.1'"),
+        ({"seed": True}, "seed must be a whole number; got True"),
+        ({"flip": "yes"}, "flip must be True or False; got 'yes'"),
+    ],
+)
+def test_values_of_another_type_are_refused(unchecked, changes, message):
+    with pytest.raises(TypeError, match=message):
+        tiny_config(**changes)
+    with pytest.raises(ValueError, match=message):
+        TrainConfig.from_dict({**tiny_config().to_dict(), **changes})

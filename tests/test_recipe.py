@@ -1,9 +1,11 @@
 import copy
 import math
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from tiny import tiny_config, tiny_set, tiny_sets
 from torch import nn
 
@@ -195,7 +197,7 @@ def test_evaluation_is_the_plain_mean_whatever_the_batch_size():
     model.train()
     model.trunk.pool.eval()
     for size in (7, 31, 500):
-        scores = evaluate(model, images, batch_size=size)
+        scores = evaluate(model, images, batch_size=size, device="cpu")
         assert scores == {"accuracy": pytest.approx(accuracy), "loss": pytest.approx(loss, rel=1e-5), "n": 31}
     assert [module.training for module in (model, model.estimators[0], model.trunk.pool)] == [True, True, False]
 
@@ -248,3 +250,15 @@ def test_a_device_that_is_not_there_is_refused(device):
 def test_the_device_is_a_gpu_if_there_is_one():
     assert pick_device().type == ("cuda" if torch.cuda.is_available() else "cpu")
     assert pick_device("cpu") == torch.device("cpu")
+
+
+def test_a_limit_takes_at_most_so_many_of_each_split_in_proportion(tmp_path):
+    chance = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        for i in range(20):
+            picture = Image.fromarray(chance.integers(0, 256, (8, 8, 3), dtype=np.uint8))
+            picture.save(tmp_path / name / f"{i}.png")
+    sets = load_sets(tiny_config(data=f"folder:{tmp_path}", limit=10))
+    assert [len(part) for part in sets] == [10, 3, 8]
+    assert sets.train.labels.tolist().count(0) == 5

@@ -139,6 +139,17 @@ def test_robustness_by_hand_and_at_epsilon_0():
     assert much.stability["product"].mean < some.stability["product"].mean < 1
 
 
+def test_trained_maps_stand_beside_class_specific_ones():
+    model, images = small_attention_net(4).eval(), torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    methods = {"cam": {"method": "hirescam"}, "attention": {"method": "attention", "level": 1}}
+    (row,) = fgsm_robustness(model, images, torch.zeros(4, dtype=torch.long), methods=methods, epsilons=(0.05,))
+    attacked = fgsm(model, images, torch.zeros(4, dtype=torch.long), epsilon=0.05)
+    before, after = (explain(model, x, method="attention", level=1) for x in (images, attacked))
+    assert row.stability["attention"].mean == pytest.approx(spearman(before, after).mean().item())
+    rows = sensitivity(model, images, 0, methods=methods, radius=0.1, samples=1)
+    assert rows == sensitivity(model, images, [0] * 4, methods=methods, radius=0.1, samples=1)
+
+
 def test_the_noise_control_moves_as_far_and_stays_a_picture():
     seen: list[Tensor] = []
     model, images = linear(), pictures().clamp(-1, 1)

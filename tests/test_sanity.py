@@ -223,6 +223,12 @@ def test_all_layers_by_default_and_idle_ones_change_nothing():
     assert abs(cascade[len(names) - 1].spearman.mean) < 0.9
 
 
+def test_a_trained_map_is_checked_without_a_class():
+    model, images = net(), pictures()
+    options = {"method": "attention", "layers": ["trunk"], "level": 1}
+    assert randomisation_check(model, images, 1, **options) == randomisation_check(model, images, **options)
+
+
 def test_constant_maps_are_left_out_and_counted():
     rows = randomisation_check(net(compatibility="uniform"), pictures(), method="attention", layers=["trunk"])
     assert rows[0].spearman.left_out == 4

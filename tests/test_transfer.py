@@ -148,6 +148,14 @@ def test_pretrained_weights_are_asked_of_torchvision_and_not_recorded(monkeypatc
     assert asked[1] == ("shufflenet_v2_x0_5", None)
 
 
+@pytest.mark.parametrize("name", ["resnet18", "regnet_y_400mf"])
+def test_a_name_can_be_built_without_memory_and_filled_later(name):
+    with torch.device("meta"):
+        model = attend_to(name, num_classes=5)
+    assert all(value.is_meta for value in model.state_dict().values())
+    assert model.num_classes == 5
+
+
 class Segmenter(nn.Module):
     def __init__(self) -> None:
         super().__init__()

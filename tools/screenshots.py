@@ -24,8 +24,9 @@ def main(names: list[str]) -> None:
     with tempfile.TemporaryDirectory() as profile:
         chromium = browser.start(Path(profile))
         try:
-            for page in pages:
-                for look, (width, theme) in LOOKS.items():
+            # Look by look: a page keeps some of its phone layout when it is made wide again.
+            for look, (width, theme) in LOOKS.items():
+                for page in pages:
                     browser.resize(chromium, width, phone=width < 600)
                     chromium.get(page.as_uri())
                     chromium.execute_script("document.documentElement.dataset.theme = arguments[0]", theme)
