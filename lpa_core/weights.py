@@ -29,8 +29,8 @@ METADATA_KEY = "lpa_core"
 # The weights inside the package, by name, with the sha256 of each file. Each file's ``provenance["command"]`` is the
 # one command that makes it again.
 SHIPPED: dict[str, str] = {
-    "digits-dp": "002d004f1203ddc5130c1061a39f51db1b46ea59269057e2cd6d25aa5f1fce60",
-    "digits-pc": "77578d9c55f10a8bca9babbe43ab5f41ffeed97774563b4b8c5b02087cb1c614",
+    "digits-dp": "144c3f5f2b3200f0a61615f235ab3fd4a4aae9f0da79e0a0d48e31ed3bf604fb",
+    "digits-pc": "719ffa5c6beea177520bf91cf77139a153d60a96fb817513fa8fdab4c660738c",
 }
 
 
