@@ -252,6 +252,15 @@ def test_without_the_digit_its_square_is_background_and_all_else_is_the_same(dig
     assert (changed & ink).sum() > 0.99 * ink.sum()
 
 
+def test_other_clutter_has_other_distractors_and_leaves_the_digit_as_it_is(plain_photographs):
+    here, there = paint(), paint(clutter_seed=1)
+    same = (here.images == there.images).all(axis=1)
+    assert same[in_square(here.squares, 0)].all()
+    for item in (1, 2):
+        squares = in_square(here.squares, item)
+        assert not (same | ~squares).all(axis=(1, 2)).any()
+
+
 def test_distractors_are_shuffled_digits_of_the_same_split(plain_photographs):
     for split in ("train", "test"):
         painted = paint(n=24, split=split)
