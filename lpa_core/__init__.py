@@ -51,6 +51,7 @@ _LATER = {
             "pointing_game",
             "score_maps",
         ),
+        "look": ("Look", "look_at", "read_picture"),
         "weights": ("Trained", "available", "load_weights", "save_weights"),
         "posthoc": ("explain",),
         "training": ("PRESETS", "TrainConfig", "evaluate", "preset", "train"),

@@ -21,9 +21,10 @@ import torch
 from . import __version__
 from .attention import Compatibility, Match, Normalise
 from .checkpoint import RunFolder
-from .data import _read_pictures, load, normalise
+from .data import load, normalise
 from .files import write_atomic
 from .models import Combine
+from .pictures import read_picture
 from .presets import PRESETS, TrainConfig, preset
 from .recipe import evaluate, pick_device
 from .training import train
@@ -267,13 +268,7 @@ def _picture(path: Path, size: int | None, info: WeightsInfo) -> torch.Tensor:
         raise ValueError("--size is needed: the weights do not say how large their pictures were")
     if len(info.mean) not in (1, 3):
         raise ValueError(f"MODEL takes pictures of {len(info.mean)} channels; a picture file has 1 or 3")
-    assert size is not None or info.size is not None  # as just checked
-    side = size if size is not None else info.size[0]  # type: ignore[index]
-    image = _read_pictures([(str(path), 0)], side)[0]
-    if len(info.mean) == 1:
-        weights = torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)
-        image = (image * weights).sum(dim=0, keepdim=True).round().to(torch.uint8)
-    return image
+    return read_picture(path, size=info.size if size is None else size, channels=len(info.mean))
 
 
 if __name__ == "__main__":

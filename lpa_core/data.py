@@ -21,6 +21,7 @@ from torch import Tensor
 from .chance import generator, stratified
 from .clutter import paint_digits
 from .download import find_or_fetch, unpack, verified
+from .pictures import read_picture
 
 Split = Literal["train", "validation", "test", "all"]
 
@@ -396,19 +397,10 @@ def _load_folder(name: str, split: str, path: Path, size: int) -> ImageSet:
 
 def _read_pictures(files: Sequence[tuple[str, int]], size: int) -> Tensor:
     """RGB, upright, scaled so that the shorter side is ``size``, the middle cut out: (n, 3, size, size) uint8."""
-    from PIL import Image, ImageOps
-
-    images = np.empty((len(files), size, size, 3), dtype=np.uint8)
+    images = torch.empty(len(files), 3, size, size, dtype=torch.uint8)
     for row, (file, _) in zip(images, files, strict=True):
-        try:
-            with Image.open(file) as picture:
-                if picture.mode[0] in "FI":  # 32-bit floating point (perhaps NaN), 16 or 32-bit whole numbers
-                    raise ValueError(f"its pixels are of mode {picture.mode!r}, not of 8 bits")
-                upright = ImageOps.exif_transpose(picture).convert("RGB")
-                row[:] = np.asarray(ImageOps.fit(upright, (size, size), Image.Resampling.BICUBIC))
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise ValueError(f"{file} cannot be read as a picture ({error}); repair it or take it out") from error
-    return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
+        row.copy_(read_picture(file, size=size))
+    return images
 
 
 # --- batches ----------------------------------------------------------------------------------------------------------

@@ -27,6 +27,7 @@ from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from .attention import check_option
+from .look import Model, Picture, look_at
 from .metrics import Interval, Row, enlarge
 from .models import AttentionOutput
 
@@ -184,10 +185,11 @@ def map_grid(
 
 
 def attention_figure(
-    image: Image,
-    output: AttentionOutput,
+    image: Picture,
+    output: AttentionOutput | Model,
     *,
     index: int = 0,
+    size: int | tuple[int, int] | None = None,
     classes: Sequence[str] | None = None,
     titles: Sequence[str] | None = None,
     box: Int[Tensor, "*k 4"] | None = None,
@@ -200,12 +202,22 @@ def attention_figure(
 ) -> np.ndarray:
     """One picture, what the model takes it for, and where it looks at every level. Returns the Axes, (1, 1 + levels).
 
-    ``output`` is what ``model.attend`` gave for a batch with this picture at ``index``. The maps are a_i, the attention
-    weights; the percentage is the softmax of the logits. Other options as in ``map_grid``.
+    ``attention_figure("photo.jpg", "digits-pc")`` shows a picture to a model: ``output`` is the name of weights, a
+    file, a run folder or a model, and ``image`` any picture, as in ``look.look_at``, which also takes ``size``,
+    ``classes``, ``mean`` and ``std``. Or ``output`` is what ``model.attend`` gave for a batch with this picture at
+    ``index``. The maps are a_i, the attention weights; the percentage is the softmax of the logits. Other options as in
+    ``map_grid``.
 
-    Raises: as ``map_grid``; ValueError where ``output`` has no maps (``combine="global"``), ``index`` is outside the
-        batch, or ``classes`` do not number the logits.
+    Raises: as ``map_grid`` and ``look_at``; ValueError where ``output`` has no maps (``combine="global"``), ``index``
+        is outside the batch, ``size`` comes with an output, or ``classes`` do not number the logits.
     """
+    if not isinstance(output, AttentionOutput):
+        seen = look_at(output, image, size=size, classes=classes, mean=mean, std=std)
+        image, output, classes, mean, std = seen.picture, seen.output, seen.classes, None, None
+    elif size is not None:
+        raise ValueError(f"size is for a model that is still to look; output has looked already; got {size!r}")
+    if not isinstance(image, Tensor):
+        raise TypeError(f"image must be a tensor where output is what model.attend gave; got {type(image).__name__}")
     if not output.attended:
         raise ValueError("output has no attention maps: a model with combine='global' does not attend")
     n, k = output.logits.shape
