@@ -21,12 +21,12 @@ import torch
 from . import __version__
 from .attention import Compatibility, Match, Normalise
 from .checkpoint import RunFolder
-from .data import load, normalise
+from .data import ImageSet, load, normalise
 from .files import write_atomic
 from .models import Combine
 from .pictures import read_picture
 from .presets import PRESETS, TrainConfig, preset
-from .recipe import evaluate, pick_device
+from .recipe import Sets, evaluate, load_sets, pick_device
 from .training import train
 from .weights import WeightsInfo, available, load_weights
 
@@ -34,6 +34,8 @@ logger = logging.getLogger("lpa_core")
 
 MODEL_HELP = f"a run folder, a .safetensors file, or shipped weights ({', '.join(available())})"
 DATA_HELP = "digits, cifar10, cifar100, svhn or folder:PATH"
+# What torchvision's pretrained networks were trained with, of pictures in [0, 1].
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 MODEL_OPTIONS = {"levels", "compatibility", "combine", "match", "normalise", "width", "dropout"}
 # What a user can do something about. Anything else is a fault of this package and shows its traceback.
 USER_ERRORS = (ValueError, TypeError, OSError, FloatingPointError, ImportError)
@@ -95,6 +97,13 @@ def parser() -> Parser:
     group.add_argument("--normalise", choices=get_args(Normalise))
     group.add_argument("--width", type=float, help="multiplies every channel count of attention_vgg")
     group.add_argument("--dropout", type=float, help="multiplies the authors' dropout rates in attention_vgg")
+    group = run.add_argument_group("attention for a torchvision network, in place of the preset's model")
+    group.add_argument("--backbone", metavar="NAME", help="a torchvision classifier, such as resnet18")
+    group.add_argument(
+        "--pretrained", metavar="WEIGHTS", help="DEFAULT: torchvision's, downloaded once; or a .pth file of your own"
+    )
+    group.add_argument("--freeze-backbone", action="store_true", default=None, help="train the attention alone")
+    group.add_argument("--size", type=int, help="pixels of a side of the pictures of folder:PATH (default: 64)")
     group = run.add_argument_group("recipe (each overrides the preset)")
     group.add_argument("--epochs", type=int)
     group.add_argument("--batch-size", type=int)
@@ -163,6 +172,7 @@ def _train(options: argparse.Namespace, command: str) -> None:
     run = train(
         config,
         options.out,
+        sets=_sets(options, config),
         root=options.root,
         download=not options.no_download,
         device=options.device,
@@ -176,8 +186,19 @@ def _train(options: argparse.Namespace, command: str) -> None:
 
 def _config(options: argparse.Namespace, overrides: dict[str, Any]) -> TrainConfig:
     """The config asked for: from a preset, or, without --data, that of the run to continue."""
+    backbone = {"model": options.backbone, "weights": options.pretrained, "freeze_backbone": options.freeze_backbone}
+    given = {key: value for key, value in backbone.items() if value is not None}
+    if given and options.backbone is None:
+        raise ValueError("--pretrained and --freeze-backbone need --backbone, the name of a torchvision classifier")
+    if given and options.data is None:
+        raise ValueError("--backbone needs --data; --resume alone continues with the model of the run")
     if options.data is not None:
-        return preset(options.preset or "quick", options.data, **overrides)
+        recipe = preset(options.preset or "quick", options.data, **overrides)
+        if not given:
+            return recipe
+        given |= {} if options.size is None else {"input_size": options.size}
+        asked = {key: overrides[key] for key in MODEL_OPTIONS & set(overrides)}
+        return replace(recipe, model={"builder": "attend_to", **given, **asked})
     if not options.resume:
         raise ValueError(f"--data is needed: {DATA_HELP}")
     if options.preset is not None:
@@ -189,12 +210,28 @@ def _config(options: argparse.Namespace, overrides: dict[str, Any]) -> TrainConf
     return TrainConfig.from_dict({**values, **overrides, "model": {**values["model"], **options_of_model}})
 
 
+def _sets(options: argparse.Namespace, config: TrainConfig) -> Sets | None:
+    """The pictures at the size asked for, normalised as the backbone knows it; None where neither is asked."""
+    pretrained = config.model.get("weights")
+    if options.size is None and pretrained is None:
+        return None
+    sets = load_sets(config, root=options.root, download=not options.no_download, size=options.size)
+    if pretrained is None or str(pretrained).endswith((".pt", ".pth")):  # a file does not say what it is used to
+        return sets
+    return Sets(*map(_as_imagenet, sets))  # type: ignore[arg-type]
+
+
+def _as_imagenet(part: ImageSet | None) -> ImageSet | None:
+    return None if part is None else replace(part, mean=IMAGENET_MEAN, std=IMAGENET_STD)
+
+
 def _evaluate(options: argparse.Namespace, command: str) -> None:
     device = pick_device(options.device)
     if options.batch_size < 1:
         raise ValueError(f"--batch-size must be at least 1; got {options.batch_size}")
     model, info = load_weights(options.model, device=device)
-    found = load(options.data, options.split, root=options.root, download=not options.no_download)
+    size = info.size[0] if info.size is not None and options.data.startswith("folder:") else None
+    found = load(options.data, options.split, root=options.root, download=not options.no_download, size=size)
     if found.images.shape[1] != len(info.mean):
         raise ValueError(
             f"MODEL takes pictures of {len(info.mean)} channels; {options.data} has {found.images.shape[1]}"

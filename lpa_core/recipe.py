@@ -170,16 +170,22 @@ def evaluate(
     return {"accuracy": correct / len(image_set), "loss": loss / len(image_set), "n": len(image_set)}
 
 
-def load_sets(config: TrainConfig, *, root: str | Path | None = None, download: bool = True) -> Sets:
+def load_sets(
+    config: TrainConfig, *, root: str | Path | None = None, download: bool = True, size: int | None = None
+) -> Sets:
     """The data of a config: nine tenths to train on and one held out for every choice, or with ``all`` all ten.
+
+    ``size`` is for "folder:PATH", as in ``data.load``.
 
     Raises: as ``data.load``.
     """
 
     def part(split: str) -> ImageSet:
-        if config.data == "digits" and config.limit is not None:  # made one by one: no need to make all of them
+        if (
+            config.data == "digits" and config.limit is not None and size is None
+        ):  # made one by one: no need to make all of them
             return load("digits", split, n=min(config.limit, DIGITS_N[split]))
-        found = load(config.data, split, root=root, download=download)
+        found = load(config.data, split, root=root, download=download, size=size)
         if config.limit is None or config.limit >= len(found):
             return found
         return found.subset(torch.from_numpy(stratified(found.labels.numpy(), config.limit, key=0)))
