@@ -7,14 +7,19 @@ from collections.abc import Callable
 
 import nbformat
 import notebooks
+import numpy as np
 import pytest
 import rules
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+from lpa_core.explorer import Control, Explorer, Frame, Panel
+from lpa_core.quiz import quiz
+
 CHAPTERS = notebooks.chapters()
 PICTURE = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mP8/x8AAwMCAO+ip1sAAAAASUVORK5CYII="
 
+QUIZ = quiz("Again?", {"a": "No.", "b": "Yes."}, "b").html()
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
@@ -85,6 +90,36 @@ def alter(cell: int, **changes: object) -> Callable[[NotebookNode], None]:
     return change
 
 
+def explorer_html(alt: str = "A grey square without anything in it.", padding: int = 0) -> str:
+    def draw(shade: int) -> Frame:
+        image = np.full((4, 4, 3), shade, dtype=np.uint8)
+        return Frame([Panel(image, alt if shade else "A black square without anything in it.")], "A square.")
+
+    control = Control(label="Shade", options={"black": 0, "grey": 100})
+    return Explorer("Squares" + " " * padding, [control], draw).html()
+
+
+def html(page: str, text: str = "<Explorer 'Squares': 2 Shade>") -> NotebookNode:
+    return new_output("display_data", {"text/html": page, "text/plain": text})
+
+
+def show(*outputs: NotebookNode, **metadata: object) -> Callable[[NotebookNode], None]:
+    return lambda notebook: notebook.cells.append(
+        new_code_cell("show", outputs=list(outputs), metadata=metadata, execution_count=5)
+    )
+
+
+def test_an_explorer_and_a_quiz_need_no_tag():
+    notebook = a_good_notebook()
+    show(html(explorer_html()))(notebook)
+    notebook.cells.append(new_code_cell("quiz", outputs=[html(QUIZ, "<Quiz of 1 question>")], execution_count=6))
+    assert rules.problems(notebook) == []
+    assert [panel[1] for panel in rules.explorers(notebook.cells[5])[0]["panels"]] == [
+        "A black square without anything in it.",
+        "A grey square without anything in it.",
+    ]
+
+
 def stream(name: str, text: str) -> list[dict[str, str]]:
     return [{"output_type": "stream", "name": name, "text": text}]
 
@@ -128,6 +163,12 @@ BREAKAGES: dict[str, tuple[Callable[[NotebookNode], object], str]] = {
     "too many words": (alter(0, source="# Title\n" + "word " * 1800), "words of prose"),
     "widget state": (lambda nb: nb.metadata.update(widgets={}), "volatile metadata"),
     "run times": (lambda nb: nb.cells[2].metadata.update(execution={"start": "now"}), "volatile metadata"),
+    "checked explorer": (show(html(explorer_html()), tags=[rules.CHECKED]), "in a checked cell"),
+    "explorer without alt": (show(html(explorer_html("Grey."))), "explorer's picture with alt text 'Grey.' is shorter"),
+    "large explorer": (show(html(explorer_html(padding=150_000))), "at most 150000"),
+    "two explorers": (show(html(explorer_html()), html(QUIZ)), "2 explorers or quizzes in one cell"),
+    "script": (show(html("<p>1</p><script>1</script>", "<Figure 1>")), "a script that is neither"),
+    "table without a tag": (show(html("<table></table>", "0 1 2")), "tagged neither"),
     "widget": (
         alter(2, outputs=[{"output_type": "display_data", "data": {WIDGET: {}}, "metadata": {}}]),
         "is a widget",
