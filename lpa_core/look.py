@@ -14,7 +14,7 @@ from .pictures import Picture, read_picture
 from .trunks import evaluating
 from .weights import Trained, load_weights
 
-__all__ = ["Look", "Picture", "look_at", "read_picture"]
+__all__ = ["Look", "look_at"]
 
 Model = AttentionClassifier | Trained | str | PathLike[str]
 

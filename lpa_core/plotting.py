@@ -28,9 +28,10 @@ from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from .attention import check_option
-from .look import Model, Picture, look_at
+from .look import Model, look_at
 from .metrics import Interval, Row, enlarge
 from .models import AttentionOutput
+from .pictures import Picture
 
 Share = Literal["column", "all", "panel"]
 Score = Literal["pointing", "energy", "iou"]

@@ -270,12 +270,29 @@ def test_all_options_go_together(levels, compatibility, combine, match, normalis
         normalise=normalise,
         g_per_level=g_per_level,
     )
-    logits, attended, g = model.attend(images(model, 3, size=(16, 16)))
+    pictures = images(model, 3, size=(16, 16))
+    logits, attended, g = model.attend(pictures)
     assert logits.shape == (3, K)
     assert len(attended) == (0 if combine == "global" else levels)
     assert (g is None) == (compatibility == "uniform" and combine != "global")
-    logits.sum().backward()
-    assert all(p.grad is not None for p in model.parameters() if combine != "global")
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.01)
+    losses = []
+    for _ in range(3):
+        loss = functional.cross_entropy(model(pictures), torch.arange(3))
+        optimiser.zero_grad()
+        loss.backward()
+        assert all(p.grad is not None for p in model.parameters() if combine != "global")
+        optimiser.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < losses[0]
+    again = build(json.loads(json.dumps(model.config)))
+    again.load_state_dict(model.state_dict())
+    with torch.no_grad():
+        assert torch.equal(again.eval()(pictures), model.eval()(pictures))
+    if attended:
+        for one, other in zip(attention_maps(again, pictures), attention_maps(model, pictures), strict=True):
+            assert one.shape == (3, 16, 16)
+            assert torch.equal(one, other)
 
 
 def test_the_uniform_control_is_the_same_network_without_scores():
