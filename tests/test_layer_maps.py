@@ -83,7 +83,7 @@ def test_on_vgg_gap_they_agree_in_single_precision_too():
     assert maps.abs().max() > 0.1  # so that the tolerance means something
     for method in ("grad_cam", "hirescam"):
         other = explain(model, images, TARGETS, method=method, relu=False)
-        torch.testing.assert_close(other, maps / 64, rtol=0, atol=1e-6)
+        torch.testing.assert_close(other, maps / 64, rtol=0, atol=1e-6 * float(maps.abs().max() / 64))
 
 
 def test_cam_by_its_formula():
