@@ -257,7 +257,7 @@ STYLE = (
     ".lpa-panels{display:flex;flex-wrap:wrap;gap:.75rem}"
     ".lpa-panels figure{margin:0!important;padding:0;flex:1 1 8rem;max-width:13.5rem;text-align:left}"
     "@media(max-width:480px){.lpa-panels figure{flex:0 0 calc(50% - .375rem)}}"
-    ".lpa-panels figcaption{margin:0 0 .2rem;font-size:.9rem;color:inherit;text-align:left}"
+    ".lpa-panels figcaption{margin:0 0 .2rem;padding:0;font-size:.9rem;color:inherit!important;text-align:left}"
     ".lpa-panels img{display:block;width:100%;margin:0;image-rendering:pixelated}"
     ".lpa-bar{display:flex;justify-content:space-between;margin-top:.25rem;border-top:.6rem solid;font-size:.85rem}"
     f".lpa-bar-0{{border-image:{_gradient(SEQUENTIAL)} 1}}.lpa-bar-1{{border-image:{_gradient(DIVERGING)} 1}}"

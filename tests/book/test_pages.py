@@ -2,6 +2,7 @@
 
 import functools
 import http.server
+import importlib.resources
 import itertools
 import json
 import re
@@ -30,6 +31,14 @@ MOST_BYTES = 1_000_000  # a page with its styles, fonts and pictures, scripts ap
 PHONE = 390
 # sphinx-exercise gives this id to every exercise of a page.
 KNOWN_DUPLICATES = {"exercise-content", "solution-content"}
+
+# Serious and critical findings, each as rule, place and markup.
+AXE = """
+    const done = arguments[0];
+    axe.run(document, {resultTypes: ["violations"]}).then(result => done(result.violations
+        .filter(violation => ["serious", "critical"].includes(violation.impact))
+        .flatMap(violation => violation.nodes.map(
+            node => [violation.id, node.target.flat().join(" "), node.html.slice(0, 200)]))))"""
 
 every_page = pytest.mark.parametrize("page", PAGES)
 both_ways = pytest.mark.parametrize("scheme", ["file", "http"])
@@ -255,6 +264,19 @@ def test_quizzes_are_answered_by_the_keyboard(page, visit, chromium):
             press(chromium, Keys.SHIFT, Keys.TAB, Keys.NULL)
         assert len(set(replies)) == len(radios)
         assert [reply.partition(".")[0] for reply in replies].count("Right") == 1
+
+
+@every_page
+def test_axe_finds_no_serious_barrier(page, visit, chromium):
+    visit(page)
+    axe = importlib.resources.files("selenium_axe_python").joinpath("axe-core", "axe.min.js").read_text("utf8")
+    chromium.set_script_timeout(300)
+    barriers = []
+    for theme in ("light", "dark"):
+        chromium.execute_script("document.documentElement.dataset.theme = arguments[0]", theme)
+        chromium.execute_script("window.axe || (0, eval)(arguments[0])", axe)
+        barriers += [(theme, *barrier) for barrier in chromium.execute_async_script(AXE)]
+    assert barriers == []
 
 
 @both_ways
