@@ -86,6 +86,25 @@ def heaviest_window(maps: Float[Tensor, "b h w"], size: tuple[int, int], *, stri
     return torch.stack([best // columns, best % columns], dim=1) * stride
 
 
+def saliency(
+    images: Float[Tensor, "b c h w"], size: tuple[int, int], *, stride: int = 1
+) -> Float[Tensor, "b rows columns"]:
+    """How much every window differs from its picture's mean colour: without learning, a first guess where to look.
+
+    d = mean over channels of |x - mean(x)|, on the picture averaged over ``stride`` x ``stride`` pixels; its mean over
+    each window, less their mean and divided by their standard deviation over all windows of the picture. A plain
+    picture gives 0 everywhere. ``size`` must be a multiple of ``stride``.
+
+    Raises: ValueError on a window larger than the picture.
+    """
+    rows, columns = grid((images.shape[2], images.shape[3]), size, stride)
+    view = nn.functional.avg_pool2d(images, stride)
+    differs = (view - view.mean(dim=(2, 3), keepdim=True)).abs().mean(dim=1, keepdim=True)
+    windows = nn.functional.avg_pool2d(differs, (size[0] // stride, size[1] // stride), 1)[:, 0, :rows, :columns]
+    centred = windows - windows.mean(dim=(1, 2), keepdim=True)
+    return centred / (centred.square().mean(dim=(1, 2), keepdim=True).sqrt() + 1e-6)
+
+
 # The choice -----------------------------------------------------------------------------------------------------------
 
 
@@ -183,30 +202,53 @@ class HardOutput(NamedTuple):
 class CropPolicy(nn.Module):
     """A score for every window, from a coarse view of the picture: (b, c, h, w) -> (b, rows, columns).
 
-    The picture is averaged over ``shrink`` x ``shrink`` pixels; three convolutions make features; a last one, as large
-    as a window, adds up what a learned pattern finds in each. One cell of the coarse view is one step of a window, so
-    ``shrink`` is the stride. Pixels beyond the last whole cell are not looked at.
+    s_k = <learned pattern, features in window k> + ``gain`` * saliency_k. The picture is averaged over ``shrink`` x
+    ``shrink`` pixels. Two convolutions find small features there, two more at half the resolution see a whole digit,
+    and a last one, as large as a window, adds up what a learned pattern finds in each. One cell of the coarse view is
+    one step of a window, so ``shrink`` is the stride. Pixels beyond the last whole cell are not looked at.
 
-    Raises: ValueError on a size that is not a multiple of ``shrink``; a window larger than the picture.
+    The pattern begins at zero, so that an untrained policy goes by ``saliency`` alone: it tries windows in which there
+    is something. ``gain``, itself learned, begins at the argument ``saliency``; 0 makes every window equally probable.
+    (A classifier that is shown windows by lot sees a digit in one of ten and learns nothing for a long time; and while
+    it knows nothing, no window is better than another.)
+
+    Raises: ValueError on a size that is not a multiple of ``shrink``; a window larger than the picture; ``saliency``
+        below 0.
     """
 
-    def __init__(self, size: tuple[int, int], *, shrink: int = 2, channels: int = 32, in_channels: int = 3) -> None:
+    def __init__(
+        self,
+        size: tuple[int, int],
+        *,
+        shrink: int = 2,
+        channels: int = 32,
+        in_channels: int = 3,
+        saliency: float = 2.0,
+    ) -> None:
         super().__init__()
         for name, value in (("shrink", shrink), ("channels", channels), ("in_channels", in_channels)):
             check_count(name, value)
         _check_size(size)
         if size[0] % shrink or size[1] % shrink:
             raise ValueError(f"size must be a multiple of shrink={shrink} both ways; got {size}")
+        if not 0 <= saliency < float("inf"):
+            raise ValueError(f"saliency must be at least 0 and finite; got {saliency}")
         self.size, self.shrink, self.in_channels = size, shrink, in_channels
-        self.features = nn.Sequential(
+        self.near = nn.Sequential(
             nn.AvgPool2d(shrink),
             conv_bn_relu(in_channels, channels // 2 or 1),
             conv_bn_relu(channels // 2 or 1, channels),
-            conv_bn_relu(channels, channels),
+        )
+        self.far = nn.Sequential(
+            nn.MaxPool2d(2, ceil_mode=True),
+            conv_bn_relu(channels, channels * 3 // 2),
+            conv_bn_relu(channels * 3 // 2, channels * 3 // 2),
+            nn.Conv2d(channels * 3 // 2, channels, 1),
         )
         self.score = nn.Conv2d(channels, 1, (size[0] // shrink, size[1] // shrink))
-        nn.init.zeros_(self.score.weight)  # every window equally probable at the start
+        nn.init.zeros_(self.score.weight)
         nn.init.zeros_(self.score.bias)  # type: ignore[arg-type]
+        self.gain = nn.Parameter(torch.tensor(float(saliency)))
         self.expect = nn.Linear(channels, 1)
 
     def forward(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b rows columns"]:
@@ -216,8 +258,11 @@ class CropPolicy(nn.Module):
         """The scores, and the reward to expect of this picture: the learned baseline, from detached features."""
         check_images(images, self.in_channels)
         check_window(self.size, images.shape[-2:])
-        features = self.features(images)
-        return self.score(features)[:, 0], self.expect(features.detach().mean(dim=(2, 3)))[:, 0]
+        near = self.near(images)
+        far = nn.functional.interpolate(self.far(near), size=near.shape[2:], mode="nearest")
+        features = nn.functional.relu(near + far)
+        scores = self.score(features)[:, 0] + self.gain * saliency(images, self.size, stride=self.shrink)
+        return scores, self.expect(features.detach().mean(dim=(2, 3)))[:, 0]
 
 
 class HardAttention(nn.Module):
@@ -228,6 +273,7 @@ class HardAttention(nn.Module):
         size: (height, width) of the window in pixels.
         shrink: as in ``CropPolicy``; also the step from window to window.
         channels: of the policy; the classifier has 32 and 64.
+        saliency: as in ``CropPolicy``.
 
     ``model(images)`` gives the logits of the most probable windows; ``attend`` says also where they are.
 
@@ -242,6 +288,7 @@ class HardAttention(nn.Module):
         shrink: int = 2,
         channels: int = 32,
         in_channels: int = 3,
+        saliency: float = 2.0,
     ) -> None:
         super().__init__()
         check_count("num_classes", num_classes)
@@ -249,7 +296,7 @@ class HardAttention(nn.Module):
         if min(size) < 8:
             raise ValueError(f"size must be at least (8, 8) for this classifier; got {size}")
         self.size, self.stride, self.num_classes = size, shrink, num_classes
-        self.policy = CropPolicy(size, shrink=shrink, channels=channels, in_channels=in_channels)
+        self.policy = CropPolicy(size, shrink=shrink, channels=channels, in_channels=in_channels, saliency=saliency)
         self.classifier = window_classifier(num_classes, size, in_channels=in_channels)
 
     def attend(self, images: Float[Tensor, "b c h w"], *, generator: torch.Generator | None = None) -> HardOutput:

@@ -23,13 +23,14 @@ from lpa_core.hard_training import HardConfig, cost, record, train_hard  # noqa:
 
 RESULTS = ROOT / "book" / "results"
 SEEDS = (0, 1, 2)
-# name -> what differs from ``HardConfig``; the first four are the table of chapter 10, the rest its comparisons.
+# name -> what differs from ``HardConfig``; the first six are the table of chapter 10, the rest its comparisons.
 RUNS = {
     "hard": {"kind": "hard"},
     "soft": {"kind": "soft"},
     "uniform": {"kind": "uniform"},
     "random": {"kind": "random"},
-    "glimpses": {"kind": "glimpses", "steps": 2000},
+    "salient": {"kind": "salient"},
+    "glimpses": {"kind": "glimpses", "steps": 2000, "reward": "log_probability"},
     "gumbel": {"kind": "gumbel"},
     "straight_through": {"kind": "straight_through"},
     "transformer": {"kind": "transformer"},
