@@ -238,31 +238,58 @@ def test_an_unknown_baseline_is_refused(unchecked):
 # The model ------------------------------------------------------------------------------------------------------------
 
 
-def model() -> hard.HardAttention:
+def model(**options: object) -> hard.HardAttention:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return hard.HardAttention(4, size=(8, 12), channels=4)
+        return hard.HardAttention(4, **{"size": (8, 12), "channels": 4, **options})
 
 
 def images(n: int = 5) -> Tensor:
     return torch.randn(n, 3, 24, 20, generator=chance(3))
 
 
-def test_an_untrained_policy_finds_every_window_equally_probable():
+def test_saliency_by_hand():
+    """One grey square on black: the mean over a window of |x - mean(x)|, then standardised over the windows."""
+    shown = torch.zeros(1, 3, 4, 6)
+    shown[:, :, 0:2, 0:2] = 1
+    mean = 4 / 24
+    square, ground = 1 - mean, mean
+    expected = torch.tensor([[square, ground, ground], [ground, ground, ground]])
+    expected = (expected - expected.mean()) / expected.std(correction=0)
+    assert torch.allclose(hard.saliency(shown, (2, 2), stride=2)[0], expected, atol=1e-4)
+    assert torch.allclose(hard.saliency(1 - shown, (2, 2), stride=2)[0], expected, atol=1e-4)  # darker or brighter
+    assert torch.equal(hard.saliency(torch.full((2, 3, 9, 9), 0.5), (4, 4), stride=2), torch.zeros(2, 3, 3))
+    with pytest.raises(ValueError, match="larger than the picture"):
+        hard.saliency(shown, (6, 2))
+
+
+@pytest.mark.parametrize(
+    ("shape", "size", "stride"), [((24, 20), (8, 12), 2), ((11, 9), (4, 3), 1), ((17, 19), (9, 6), 3)]
+)
+def test_saliency_has_a_number_for_every_window(shape, size, stride):
+    found = hard.saliency(torch.rand(2, 3, *shape, generator=chance()), size, stride=stride)
+    assert found.shape[1:] == hard.grid(shape, size, stride)
+    assert torch.allclose(found.mean(dim=(1, 2)), torch.zeros(2), atol=1e-5)
+    assert torch.allclose(found.std(dim=(1, 2), correction=0), torch.ones(2), atol=1e-3)
+
+
+def test_an_untrained_policy_goes_by_saliency_alone():
     scores = model().eval().policy(images())
     assert scores.shape == (5, 9, 5)  # (24 - 8) / 2 + 1, (20 - 12) / 2 + 1
-    assert torch.equal(scores, torch.zeros_like(scores))
+    assert torch.equal(scores, 2 * hard.saliency(images(), (8, 12), stride=2))
+    assert torch.equal(model(saliency=0.0).eval().policy(images()), torch.zeros(5, 9, 5))
 
 
-def test_a_window_is_scored_by_what_lies_in_it():
-    policy = model().eval().policy
+def test_a_window_is_scored_by_what_lies_in_and_near_it():
+    policy = model(saliency=0.0).eval().policy
     nn.init.normal_(policy.score.weight, generator=chance())
-    before = policy(images())
-    changed = images()
-    changed[:, :, 20:, 18:] += 5  # the last corner; three convolutions carry it 3 cells, 6 pixels, further
+    tall = torch.randn(2, 3, 80, 20, generator=chance(3))
+    before = policy(tall)
+    changed = tall.clone()
+    changed[:, :, 78:, 18:] += 5  # the last corner; the convolutions carry it less than 10 cells, 20 pixels, further
     same = (policy(changed) - before).abs().amax(dim=0) < 1e-6
     assert not same[-1, -1]
-    assert same[:3].all()  # windows that end at row 12 or above are out of reach
+    assert same[:26].all()  # windows that end at row 58 or above are out of reach
     assert not same.all()
 
 
@@ -314,6 +341,8 @@ def test_the_learned_baseline_does_not_shape_the_features():
         ({"shrink": 0}, "shrink"),
         ({"channels": 0}, "channels"),
         ({"num_classes": 0}, "num_classes"),
+        ({"saliency": -1.0}, "saliency must be at least 0"),
+        ({"saliency": math.nan}, "saliency must be at least 0"),
     ],
 )
 def test_model_refuses(options, message):

@@ -1,18 +1,18 @@
 """The common recipe of soft, hard and control, its scores, and the records that the chapters read."""
 
+import dataclasses
 import json
 import math
-from pathlib import Path
 
 import pytest
 import torch
 
 from lpa_core import hard_training
 from lpa_core.data import ImageSet, digits_in_clutter
-from lpa_core.hard import HardAttention
+from lpa_core.hard import HardAttention, saliency
+from lpa_core.hard_records import read_records
 from lpa_core.hard_training import KINDS, HardConfig, Look, loss_of, train_hard
 
-RECORDS = sorted((Path(__file__).resolve().parent.parent / "book" / "results").glob("hard-*-[0-9].json"))
 SMALL = {"hidden": 8, "size": 6, "scales": 2, "glimpses": 2}
 
 
@@ -63,9 +63,25 @@ def test_the_policy_is_trained(digits, kind):
     assert any(name.startswith(policy) for name in moved)
 
 
-def test_random_windows_train_no_policy(digits):
-    run = train_hard(tiny("random", steps=2, weight_decay=0.0), digits, digits, progress=False)
+@pytest.mark.parametrize("kind", ["random", "salient"])
+def test_the_controls_train_no_policy(digits, kind):
+    run = train_hard(tiny(kind, steps=2, weight_decay=0.0), digits, digits, progress=False)
     assert torch.equal(run.model.policy.score.weight, torch.zeros_like(run.model.policy.score.weight))
+    assert run.model.policy.gain == 2
+
+
+def test_the_salient_control_looks_as_an_untrained_policy_does(digits):
+    model, config = hard_training.build_model(tiny("salient"), 10).eval(), tiny("salient")
+    images = digits.float_images(slice(0, 8))
+    same = [torch.Generator().manual_seed(1) for _ in range(2)]
+    drawn, hard_drawn = (
+        hard_training.look(model, images, tiny(k), g) for k, g in zip(("salient", "hard"), same, strict=True)
+    )
+    assert torch.equal(drawn.boxes, hard_drawn.boxes)
+    assert drawn.log_prob is None is not hard_drawn.log_prob
+    best = hard_training.look(model, images, config).boxes[:, 0, :2]
+    scores = saliency(images, (18, 12), stride=2)
+    assert (best[:, 0] // 2 * 15 + best[:, 1] // 2).tolist() == scores.flatten(1).argmax(dim=1).tolist()
 
 
 def test_the_loss_by_hand():
@@ -128,7 +144,9 @@ def test_uniform_weights_hit_as_often_as_the_box_is_large(digits):
 def test_cost_counts_by_hand():
     model = HardAttention(10, channels=4)
     found = hard_training.cost(model, (3, 40, 40))
-    policy = 400 * 9 * (3 * 2 + 2 * 4 + 4 * 4) + 12 * 15 * 9 * 6 * 4
+    near = 400 * 9 * (3 * 2 + 2 * 4)
+    far = 100 * (9 * (4 * 6 + 6 * 6) + 6 * 4)
+    policy = near + far + 12 * 15 * 9 * 6 * 4
     classifier = 216 * 9 * (3 * 32 + 32 * 32) + 54 * 9 * (32 * 64 + 64 * 64) + 64 * 4 * 3 * 10
     assert found["macs"] == policy + classifier + 4  # and the baseline's linear layer
     assert found["positions"] == 400 + 216
@@ -160,40 +178,13 @@ def test_config_refuses(unchecked, changes, message):
 # Records --------------------------------------------------------------------------------------------------------------
 
 
-def check_record(record: dict, stem: str) -> None:
-    assert record["format"] == 1
-    config = HardConfig(**record["config"])  # refuses unknown fields and values
-    assert stem == f"hard-{record['name']}-{record['seed']}"
-    assert config.seed == record["seed"]
-    assert {"accuracy", "hit", "iou"} <= set(record["results"])
-    assert all(0 <= value <= 1 for value in record["results"].values())
-    assert record["threads"] >= 1
-    for clock in ("seconds", "cpu_seconds"):
-        assert record[clock] == record["history"][-1][clock] > 0
-    assert record["history"][-1]["step"] == config.steps
-    assert {"macs", "positions", "parameters"} == set(record["cost"])
-    assert {"torch", "python"} <= set(record["versions"])
-    assert set(record["data"]) == {"train", "validation", "test"}
-    assert all(record[key] for key in ("command", "device", "ended", "kind"))
-
-
-def test_stored_records_are_complete_and_in_threes():
-    """Whatever lies in book/results keeps to the schema; a row of the chapter's table has three seeds or none."""
-    seeds: dict[str, set[int]] = {}
-    for path in RECORDS:
-        check_record(json.loads(path.read_text()), path.stem)
-        name, seed = path.stem.removeprefix("hard-").rsplit("-", 1)
-        seeds.setdefault(name, set()).add(int(seed))
-    assert all(seeds.get(name, {0, 1, 2}) >= {0, 1, 2} for name in ("hard", "soft", "uniform", "random"))
-
-
-def test_the_tool_writes_a_complete_record(digits, monkeypatch, tmp_path):
+def test_the_tool_writes_a_record_that_can_be_read(digits, monkeypatch, tmp_path):
     import record_hard
 
     monkeypatch.setattr(record_hard, "RESULTS", tmp_path)
-    monkeypatch.setattr(record_hard, "sets", lambda: (digits, digits, digits))
+    sets = (digits, *(dataclasses.replace(digits, split=split) for split in ("validation", "test")))
+    monkeypatch.setattr(record_hard, "sets", lambda: sets)
     monkeypatch.setitem(record_hard.RUNS, "hard", {"kind": "hard", "steps": 2, "batch_size": 8})
     record_hard.run("hard", 1)
-    written = json.loads((tmp_path / "hard-hard-1.json").read_text())
-    written["data"] = dict.fromkeys(("train", "validation", "test"), written["data"]["train"])
-    check_record(written, "hard-hard-1")
+    (found,) = read_records(tmp_path)["hard"]
+    assert found["seed"] == found["config"]["seed"] == 1
