@@ -6,6 +6,7 @@ file that contradicts itself is refused rather than shown.
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +19,14 @@ from .hard_training import KINDS, HardConfig, build_model, cost
 FORMAT = 1
 PICTURE = (3, 40, 40)
 NEAR = 0.1  # how far a test score may be from the last one on the validation pictures, which are few
+
+COMMON = ("kind", "steps", "batch_size", "lr", "weight_decay", "options")  # of the config: what decides any run
+ALSO = {  # and what decides a run of this kind besides
+    "hard": ("reward", "baseline", "entropy_weight", "jitter"),
+    "salient": ("jitter",),
+    "gumbel": ("temperature",),
+    "glimpses": ("reward", "baseline", "entropy_weight"),
+}
 
 Record = dict[str, Any]
 
@@ -107,12 +116,18 @@ def lines(records: Mapping[str, Sequence[Record]]) -> dict[str, Line]:
     """
     table = {}
     for name, runs in records.items():
-        configs = [{**run["config"], "seed": None} for run in runs]
+        configs = [deciding(run["config"]) for run in runs]
         _must(all(config == configs[0] for config in configs), f"the runs {name!r} must differ in their seed alone")
         scores = [_spread([run["results"][key] for run in runs]) for key in ("accuracy", "hit", "iou")]
         seconds = _spread([run["cpu_seconds"] for run in runs])
         table[name] = Line(name, tuple(run["seed"] for run in runs), *scores, seconds, **runs[0]["cost"])
     return table
+
+
+def deciding(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a config decides its runs, other than the seed: a soft network has no baseline, for one."""
+    fields = asdict(HardConfig(**config))
+    return {name: fields[name] for name in (*COMMON, *ALSO.get(fields["kind"], ()))}
 
 
 def _spread(values: Sequence[float]) -> Spread:
