@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from lpa_core import data
-from lpa_core.hard_records import check_record, lines, read_records
+from lpa_core.hard_records import COMMON, check_record, deciding, lines, read_records
 from lpa_core.hard_training import HardConfig
 
 FOLDER = Path(__file__).resolve().parent.parent / "book" / "results"
 RECORDS = read_records(FOLDER)
 FILES = sorted(FOLDER.glob("hard-*-[0-9].json"))
-TABLE = ("hard", "random", "soft", "uniform")
+TABLE = ("hard", "random", "salient", "soft", "uniform")
 
 
 def test_every_row_of_the_table_has_three_seeds():
@@ -26,7 +26,7 @@ def test_runs_to_compare_differ_in_what_they_compare():
     """Same data for all, same recipe for all of the table, and each run with the code of a commit."""
     runs = [run for group in RECORDS.values() for run in group]
     assert len({json.dumps(run["data"], sort_keys=True) for run in runs}) == 1
-    recipe = [{**run["config"], "kind": None, "seed": None} for name in TABLE for run in RECORDS[name]]
+    recipe = [{key: run["config"][key] for key in COMMON if key != "kind"} for name in TABLE for run in RECORDS[name]]
     assert all(each == recipe[0] for each in recipe)
     assert all(len(run["commit"]) == 40 for run in runs)
 
@@ -129,6 +129,12 @@ def test_runs_of_one_name_differ_in_their_seed_alone():
     other["config"]["lr"] = 1.0
     with pytest.raises(ValueError, match="in their seed alone"):
         lines({"hard": [RECORDS["hard"][0], other]})
+
+
+def test_what_decides_a_run_depends_on_its_kind():
+    assert deciding({"kind": "soft", "reward": "correct", "seed": 1}) == deciding({"kind": "soft", "jitter": 0})
+    assert deciding({"kind": "hard", "reward": "correct"}) != deciding({"kind": "hard"})
+    assert deciding({"kind": "soft", "steps": 10}) != deciding({"kind": "soft"})
 
 
 def test_the_runs_reach_what_the_chapter_says():
