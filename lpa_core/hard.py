@@ -299,28 +299,14 @@ class HardAttention(nn.Module):
         self.policy = CropPolicy(size, shrink=shrink, channels=channels, in_channels=in_channels, saliency=saliency)
         self.classifier = window_classifier(num_classes, size, in_channels=in_channels)
 
-    def attend(
-        self, images: Float[Tensor, "b c h w"], *, generator: torch.Generator | None = None, jitter: int = 0
-    ) -> HardOutput:
+    def attend(self, images: Float[Tensor, "b c h w"], *, generator: torch.Generator | None = None) -> HardOutput:
         """Look and classify. With a ``generator`` the windows are drawn (training), without it they are the most
-        probable (test).
-
-        ``jitter`` moves every drawn window by up to so many pixels each way, after the choice: a policy that is soon
-        sure of itself would show the classifier the same few windows again and again, to be learned by heart.
-
-        Raises: ValueError on ``jitter`` below 0, or above 0 without a ``generator``.
-        """
-        if jitter < 0 or (jitter and generator is None):
-            raise ValueError(f"jitter must be at least 0, and needs a generator above 0; got {jitter}")
+        probable (test)."""
         scores, expected = self.policy.look(images)
         choice = choose(scores, stride=self.stride, generator=generator)
-        corners = choice.corners
-        if jitter:
-            moved = torch.randint(-jitter, jitter + 1, corners.shape, generator=generator).to(corners)
-            last = corners.new_tensor([images.shape[2] - self.size[0], images.shape[3] - self.size[1]])
-            corners = (corners + moved).clamp(min=0).minimum(last)
-        logits = self.classifier(crop(images, corners, self.size))
-        return HardOutput(logits, window_boxes(corners, self.size), choice.log_prob, choice.entropy, expected)
+        logits = self.classifier(crop(images, choice.corners, self.size))
+        boxes = window_boxes(choice.corners, self.size)
+        return HardOutput(logits, boxes, choice.log_prob, choice.entropy, expected)
 
     def forward(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b classes"]:
         return self.attend(images).logits

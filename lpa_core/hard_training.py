@@ -50,8 +50,7 @@ class HardConfig:
     ``reward`` of a look is log p(label), p(label), or 1 for a right answer and 0 for a wrong one. (Beware of the first:
     a classifier that begins to read is often wrong and sure of it, which costs more than an empty window does, and the
     policy may learn to look away.) ``baseline`` as in
-    ``hard.reinforce_loss``; "learned" is the model's own prediction. ``jitter`` as in ``HardAttention.attend``.
-    ``options`` go to the model.
+    ``hard.reinforce_loss``; "learned" is the model's own prediction. ``options`` go to the model.
 
     Raises: ValueError naming the field out of range.
     """
@@ -64,7 +63,6 @@ class HardConfig:
     reward: Reward = "probability"
     baseline: Expect = "learned"
     entropy_weight: float = 0.01
-    jitter: int = 3  # pixels; of "hard" and "salient", in training
     temperature: float = 1.0  # of "gumbel"
     options: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
@@ -78,7 +76,7 @@ class HardConfig:
         for name in ("lr", "temperature"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be above 0 and finite; got {getattr(self, name)}")
-        for name in ("weight_decay", "entropy_weight", "jitter", "seed"):
+        for name in ("weight_decay", "entropy_weight", "seed"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be at least 0 and finite; got {getattr(self, name)}")
 
@@ -144,7 +142,7 @@ def look(
         boxes = window_boxes(place.detach().round().long(), size)
         return Look(model.classifier(transformer_crop(images, place, size)), boxes[:, None])
     if config.kind in ("hard", "salient") or chance is None:
-        out = model.attend(images, generator=chance, jitter=0 if chance is None else config.jitter)
+        out = model.attend(images, generator=chance)
         if config.kind == "salient":
             return Look(out.logits, out.boxes[:, None])  # no log-probability: nothing trains the policy
         return Look(out.logits, out.boxes[:, None], out.log_prob[:, None], out.entropy[:, None], out.baseline[:, None])

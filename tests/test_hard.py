@@ -304,23 +304,6 @@ def test_logits_are_those_of_the_window_that_is_reported():
     assert torch.equal(net(images()), net.attend(images()).logits)
 
 
-def test_jitter_moves_the_window_and_not_the_choice():
-    """By up to so many pixels, never out of the picture; the log-probability stays that of the window chosen."""
-    net, many = model().eval(), images(1).expand(400, -1, -1, -1)
-    still, moved = (net.attend(many, generator=chance(7), jitter=j) for j in (0, 3))
-    by = moved.boxes - still.boxes
-    assert torch.equal(moved.log_prob, still.log_prob)
-    assert torch.equal(by[:, :2], by[:, 2:])
-    assert (by.min(), by.max()) == (-3, 3)
-    assert moved.boxes[:, :2].min() >= 0
-    assert (moved.boxes[:, 2:] <= torch.tensor([24, 20])).all()
-    i, (top, left, bottom, right) = 9, moved.boxes[9].tolist()
-    assert torch.allclose(net.classifier(many[:1, :, top:bottom, left:right])[0], moved.logits[i], atol=1e-5)
-    for jitter, generator in ((-1, chance()), (2, None)):
-        with pytest.raises(ValueError, match="jitter must be at least 0, and needs a generator"):
-            net.attend(many, generator=generator, jitter=jitter)
-
-
 def test_pixels_outside_the_window_do_not_change_the_answer_to_it():
     net = model().eval()
     out = net.attend(images())

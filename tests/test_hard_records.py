@@ -132,7 +132,7 @@ def test_runs_of_one_name_differ_in_their_seed_alone():
 
 
 def test_what_decides_a_run_depends_on_its_kind():
-    assert deciding({"kind": "soft", "reward": "correct", "seed": 1}) == deciding({"kind": "soft", "jitter": 0})
+    assert deciding({"kind": "soft", "reward": "correct", "seed": 1}) == deciding({"kind": "soft", "baseline": "none"})
     assert deciding({"kind": "hard", "reward": "correct"}) != deciding({"kind": "hard"})
     assert deciding({"kind": "soft", "steps": 10}) != deciding({"kind": "soft"})
 

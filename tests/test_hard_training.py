@@ -168,7 +168,6 @@ def test_a_diverged_run_stops(digits):
         ({"lr": 0.0}, "lr must be above 0"),
         ({"temperature": math.nan}, "temperature"),
         ({"entropy_weight": -1.0}, "entropy_weight"),
-        ({"jitter": -1}, "jitter"),
     ],
 )
 def test_config_refuses(unchecked, changes, message):
