@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .attention import check_count, dot_scores
-from .hard import Choice, check_window, choose, crop
+from .hard import Choice, check_window, choose, crop, saliency
 from .trunks import check_images, conv_bn_relu
 
 
@@ -110,32 +110,39 @@ class LocationNetwork(nn.Module):
     """Where to look next, from the memory h and a coarse view of the picture: s_k = <u + W h, key_k>.
 
     The view averages ``shrink`` x ``shrink`` pixels; convolutions make one key for each window of ``reach`` x ``reach``
-    cells. What to look for, u + W h, may change with what was seen: it is a query, as in dot-product attention. The
-    place is the middle of the window that ``hard.choose`` draws by softmax(s); at the start all are equally probable.
+    cells, of 8 numbers, and its saliency is a ninth. What to look for, u + W h, may change with what was seen: it is a
+    query, as in dot-product attention. The place is the middle of the window that ``hard.choose`` draws by softmax(s).
+    At the start W is 0 and u asks for the saliency alone, ``saliency`` times: see ``hard.CropPolicy`` for the reason.
 
     Differs from Mnih et al. (2014), who draw around a mean, N(tanh(W h), std^2), and see the picture through glimpses
-    alone: a softmax begins everywhere, and can hesitate between two places without looking between them.
+    alone: a softmax can hesitate between two places without looking between them.
     """
 
-    def __init__(self, hidden: int, *, shrink: int = 2, reach: int = 9, in_channels: int = 3) -> None:
+    def __init__(
+        self, hidden: int, *, shrink: int = 2, reach: int = 9, in_channels: int = 3, saliency: float = 2.0
+    ) -> None:
         super().__init__()
         self.shrink, self.reach = shrink, reach
         self.features = nn.Sequential(
             nn.AvgPool2d(shrink), conv_bn_relu(in_channels, 16), conv_bn_relu(16, 32), conv_bn_relu(32, 32)
         )
         self.keys = nn.Conv2d(32, 8, reach)
-        self.query = nn.Linear(hidden, 8)
+        self.query = nn.Linear(hidden, 9)
         nn.init.zeros_(self.query.weight)
         nn.init.zeros_(self.query.bias)
+        with torch.no_grad():
+            self.query.bias[-1] = saliency
 
-    def view(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 8 rows columns"]:
+    def view(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 9 rows columns"]:
         """The keys of all windows: computed once a picture, however many glimpses follow."""
-        check_window((self.shrink * self.reach,) * 2, images.shape[-2:])
-        return self.keys(self.features(images))
+        size = (self.shrink * self.reach,) * 2
+        check_window(size, images.shape[-2:])
+        stands_out = saliency(images, size, stride=self.shrink)
+        return torch.cat([self.keys(self.features(images)), stands_out[:, None]], dim=1)
 
     def forward(
         self,
-        keys: Float[Tensor, "b 8 rows columns"],
+        keys: Float[Tensor, "b 9 rows columns"],
         memory: Float[Tensor, "b hidden"],
         picture: tuple[int, int],
         generator: torch.Generator | None = None,

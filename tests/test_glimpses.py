@@ -1,7 +1,5 @@
 """The recurrent attention model: what the sensor sees, and what each network may learn from."""
 
-import math
-
 import pytest
 import torch
 from torch import Tensor
@@ -86,16 +84,18 @@ def test_places_are_the_middles_of_windows():
         network = glimpses.LocationNetwork(8, shrink=2, reach=3).eval()
     memory = torch.randn(4, 8, generator=chance())
     keys = network.view(pictures())
-    assert keys.shape == (4, 8, 12, 10)  # 14 x 12 cells, windows of 3 x 3
+    assert keys.shape == (4, 9, 12, 10)  # 14 x 12 cells, windows of 3 x 3
     place, choice = network(keys, memory, (28, 24), chance(3))
-    assert torch.allclose(choice.log_prob, torch.full((4,), -math.log(120)))  # untrained: all alike
+    log_pi = (2 * hard.saliency(pictures(), (6, 6), stride=2)).flatten(1).log_softmax(1)  # untrained: by saliency
+    index = choice.corners[:, 0] // 2 * 10 + choice.corners[:, 1] // 2
+    assert torch.allclose(choice.log_prob, log_pi[torch.arange(4), index], atol=1e-5)
     assert torch.allclose((place + 1) / 2 * torch.tensor([28, 24]), choice.corners + 3.0)
 
 
 def test_the_memory_asks_for_the_next_place():
     """s_k = <u + W h, key_k>: another memory, another most probable place."""
-    network = glimpses.LocationNetwork(2, reach=3)
-    keys = torch.zeros(2, 8, 4, 4)
+    network = glimpses.LocationNetwork(2, reach=3, saliency=0.0)
+    keys = torch.zeros(2, 9, 4, 4)
     keys[:, 0, 1, 2], keys[:, 1, 3, 0] = 1, 1
     with torch.no_grad():
         network.query.weight[0, 0] = network.query.weight[1, 1] = 5

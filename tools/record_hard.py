@@ -30,7 +30,7 @@ RUNS = {
     "uniform": {"kind": "uniform"},
     "random": {"kind": "random"},
     "salient": {"kind": "salient"},
-    "glimpses": {"kind": "glimpses", "steps": 2000, "reward": "log_probability"},
+    "glimpses": {"kind": "glimpses", "steps": 1600},
     "gumbel": {"kind": "gumbel"},
     "straight_through": {"kind": "straight_through"},
     "transformer": {"kind": "transformer"},
