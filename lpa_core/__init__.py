@@ -51,10 +51,13 @@ _LATER = {
             "pointing_game",
             "score_maps",
         ),
+        "look": ("Look", "look_at"),
+        "pictures": ("read_picture",),
         "weights": ("Trained", "available", "load_weights", "save_weights"),
         "posthoc": ("explain",),
         "training": ("PRESETS", "TrainConfig", "evaluate", "preset", "train"),
         "plotting": ("attention_figure", "map_grid", "overlay"),
+        "widgets": ("maps_explorer", "quiz", "swap_explorer", "temperature_explorer", "window_explorer"),
     }.items()
     for name in names
 }

@@ -1,4 +1,4 @@
-"""The command line: ``python -m lpa_core data | train | evaluate | explain``. ``--help`` after any of them says more.
+"""The command line: ``python -m lpa_core data | train | sweep | evaluate | explain | record``; each has ``--help``.
 
 Results go to standard output, as JSON; news and progress to standard error. Exit code 0 means done, 2 that something
 asked for is not possible: one line says what and what would be right.
@@ -21,11 +21,15 @@ import torch
 from . import __version__
 from .attention import Compatibility, Match, Normalise
 from .checkpoint import RunFolder
-from .data import _read_pictures, load, normalise
+from .data import ImageSet, load, normalise
 from .files import write_atomic
 from .models import Combine
+from .pictures import read_picture
 from .presets import PRESETS, TrainConfig, preset
-from .recipe import evaluate, pick_device
+from .recipe import Sets, evaluate, load_sets, pick_device
+from .recording import record_run
+from .records import read_record
+from .sweep import SWEEPS, VARIANTS, combined, named, sweep
 from .training import train
 from .weights import WeightsInfo, available, load_weights
 
@@ -33,6 +37,8 @@ logger = logging.getLogger("lpa_core")
 
 MODEL_HELP = f"a run folder, a .safetensors file, or shipped weights ({', '.join(available())})"
 DATA_HELP = "digits, cifar10, cifar100, svhn or folder:PATH"
+# What torchvision's pretrained networks were trained with, of pictures in [0, 1].
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 MODEL_OPTIONS = {"levels", "compatibility", "combine", "match", "normalise", "width", "dropout"}
 # What a user can do something about. Anything else is a fault of this package and shows its traceback.
 USER_ERRORS = (ValueError, TypeError, OSError, FloatingPointError, ImportError)
@@ -69,7 +75,7 @@ def parser() -> Parser:
     """The commands and their options."""
     top = Parser(prog="python -m lpa_core", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     top.add_argument("--version", action="version", version=__version__)
-    commands = top.add_subparsers(required=True, metavar="data | train | evaluate | explain")
+    commands = top.add_subparsers(required=True, metavar="data | train | sweep | evaluate | explain | record")
 
     def command(name: str, function: Any, text: str) -> Parser:
         made = commands.add_parser(name, help=text, description=text)
@@ -94,6 +100,13 @@ def parser() -> Parser:
     group.add_argument("--normalise", choices=get_args(Normalise))
     group.add_argument("--width", type=float, help="multiplies every channel count of attention_vgg")
     group.add_argument("--dropout", type=float, help="multiplies the authors' dropout rates in attention_vgg")
+    group = run.add_argument_group("attention for a torchvision network, in place of the preset's model")
+    group.add_argument("--backbone", metavar="NAME", help="a torchvision classifier, such as resnet18")
+    group.add_argument(
+        "--pretrained", metavar="WEIGHTS", help="DEFAULT: torchvision's, downloaded once; or a .pth file of your own"
+    )
+    group.add_argument("--freeze-backbone", action="store_true", default=None, help="train the attention alone")
+    group.add_argument("--size", type=int, help="pixels of a side of the pictures of folder:PATH (default: 64)")
     group = run.add_argument_group("recipe (each overrides the preset)")
     group.add_argument("--epochs", type=int)
     group.add_argument("--batch-size", type=int)
@@ -111,6 +124,29 @@ def parser() -> Parser:
     compiled = argparse.BooleanOptionalAction
     group.add_argument("--compile", action=compiled, help="torch.compile on a GPU (default: as the preset says)")
     group.add_argument("--quiet", action="store_true", help="no progress bar")
+    group.add_argument("--tensorboard", metavar="DIR", help="write each epoch's numbers for TensorBoard, if installed")
+
+    many = command(
+        "sweep", _sweep, "Train many runs, one after another; stopped and started again, none is made twice."
+    )
+    many.add_argument("name", nargs="?", metavar="NAME", help=f"a named sweep on CIFAR-100: {', '.join(SWEEPS)}")
+    many.add_argument("--out", required=True, metavar="DIR", help="folder of the run folders")
+    many.add_argument("--minutes", type=float, help="stop after so long; the same command goes on")
+    many.add_argument("--to", metavar="DIR", help="write a record of each finished run, as record does")
+    many.add_argument("--maps", type=int, default=0, metavar="N", help="with the maps of the first N test pictures")
+    _data_place(many)
+    group = many.add_argument_group("what to train, in place of NAME")
+    group.add_argument("--data", help=DATA_HELP)
+    group.add_argument("--preset", choices=PRESETS, help="recipe to start from (default: quick)")
+    group.add_argument("--variants", nargs="+", metavar="V", default=["pc"], help=f"of {', '.join(VARIANTS)}")
+    group.add_argument("--seeds", nargs="+", type=int, metavar="N", default=[0])
+    for option, kind in (("epochs", int), ("batch-size", int), ("width", float), ("limit", int)):
+        group.add_argument(f"--{option}", type=kind, help="as in train, for every run")
+    group = many.add_argument_group("how it runs")
+    group.add_argument("--device")
+    group.add_argument("--threads", type=int)
+    group.add_argument("--checkpoint-seconds", type=float, default=30.0)
+    group.add_argument("--quiet", action="store_true", help="no progress bars")
 
     score = command("evaluate", _evaluate, "Print accuracy and loss of a model on a data set, as JSON.")
     score.add_argument("model", metavar="MODEL", help=MODEL_HELP)
@@ -134,6 +170,16 @@ def parser() -> Parser:
         "--size", type=int, help="pixels of the shorter side that the picture is scaled to (default: as trained)"
     )
     show.add_argument("--device")
+
+    keep = command("record", _record, "Write the record of a run, finished or cut short, for the tables of the book.")
+    keep.add_argument("run", metavar="RUN", help="a run folder")
+    keep.add_argument("--name", help="of the variant, such as book-pc (default: the name of the folder)")
+    keep.add_argument(
+        "--to", default="book/results", metavar="DIR", help="folder of the records (default: %(default)s)"
+    )
+    keep.add_argument("--maps", type=int, default=0, metavar="N", help="draw the maps of the first N test pictures too")
+    keep.add_argument("--shipped", metavar="NAME", help="the weights in the package that came from this run")
+    _data_place(keep)
     return top
 
 
@@ -159,24 +205,72 @@ def _train(options: argparse.Namespace, command: str) -> None:
     known = {field.name for field in fields(TrainConfig)} - {"data", "model"} | MODEL_OPTIONS
     overrides = {name: value for name, value in vars(options).items() if name in known and value is not None}
     config = _config(options, overrides)
+    on_epoch = None
+    if options.tensorboard is not None:
+        from .tensorboard import scalars  # a package that few have
+
+        on_epoch = scalars(options.tensorboard)
     run = train(
         config,
         options.out,
+        sets=_sets(options, config),
         root=options.root,
         download=not options.no_download,
         device=options.device,
         resume=options.resume,
         progress=not options.quiet,
+        on_epoch=on_epoch,
         checkpoint_seconds=options.checkpoint_seconds,
         command=command,
     )
-    _print({"run": options.out, **run.results, "seconds": run.info["timings"]["seconds"]})
+    if os.environ.get("RANK", "0") == "0":
+        _print({"run": options.out, **run.results, "seconds": run.info["timings"]["seconds"]})
+
+
+def _sweep(options: argparse.Namespace, command: str) -> None:
+    changes = {name: getattr(options, name) for name in ("epochs", "batch_size", "width", "limit")}
+    changes = {name: value for name, value in changes.items() if value is not None}
+    if options.name is not None and (options.data or options.preset or changes):
+        raise ValueError(f"NAME {options.name!r} says what to train; leave --data, --preset and what changes them out")
+    if options.name is not None:
+        jobs = named(options.name)
+    elif options.data is not None:
+        jobs = combined(options.data, options.preset or "quick", options.variants, options.seeds, **changes)
+    else:
+        raise ValueError(f"name a sweep ({', '.join(SWEEPS)}) or give --data ({DATA_HELP})")
+    done = sweep(
+        jobs,
+        options.out,
+        minutes=options.minutes,
+        to=options.to,
+        maps=options.maps,
+        command=command,
+        root=options.root,
+        download=not options.no_download,
+        device=options.device,
+        progress=not options.quiet,
+        checkpoint_seconds=options.checkpoint_seconds,
+    )
+    _print(done._asdict())
+    if done.failed:
+        raise FloatingPointError("; ".join(f"{folder}: {reason}" for folder, reason in done.failed.items()))
 
 
 def _config(options: argparse.Namespace, overrides: dict[str, Any]) -> TrainConfig:
     """The config asked for: from a preset, or, without --data, that of the run to continue."""
+    backbone = {"model": options.backbone, "weights": options.pretrained, "freeze_backbone": options.freeze_backbone}
+    given = {key: value for key, value in backbone.items() if value is not None}
+    if given and options.backbone is None:
+        raise ValueError("--pretrained and --freeze-backbone need --backbone, the name of a torchvision classifier")
+    if given and options.data is None:
+        raise ValueError("--backbone needs --data; --resume alone continues with the model of the run")
     if options.data is not None:
-        return preset(options.preset or "quick", options.data, **overrides)
+        recipe = preset(options.preset or "quick", options.data, **overrides)
+        if not given:
+            return recipe
+        given |= {} if options.size is None else {"input_size": options.size}
+        asked = {key: overrides[key] for key in MODEL_OPTIONS & set(overrides)}
+        return replace(recipe, model={"builder": "attend_to", **given, **asked})
     if not options.resume:
         raise ValueError(f"--data is needed: {DATA_HELP}")
     if options.preset is not None:
@@ -188,12 +282,28 @@ def _config(options: argparse.Namespace, overrides: dict[str, Any]) -> TrainConf
     return TrainConfig.from_dict({**values, **overrides, "model": {**values["model"], **options_of_model}})
 
 
+def _sets(options: argparse.Namespace, config: TrainConfig) -> Sets | None:
+    """The pictures at the size asked for, normalised as the backbone knows it; None where neither is asked."""
+    pretrained = config.model.get("weights")
+    if options.size is None and pretrained is None:
+        return None
+    sets = load_sets(config, root=options.root, download=not options.no_download, size=options.size)
+    if pretrained is None or str(pretrained).endswith((".pt", ".pth")):  # a file does not say what it is used to
+        return sets
+    return Sets(*map(_as_imagenet, sets))  # type: ignore[arg-type]
+
+
+def _as_imagenet(part: ImageSet | None) -> ImageSet | None:
+    return None if part is None else replace(part, mean=IMAGENET_MEAN, std=IMAGENET_STD)
+
+
 def _evaluate(options: argparse.Namespace, command: str) -> None:
     device = pick_device(options.device)
     if options.batch_size < 1:
         raise ValueError(f"--batch-size must be at least 1; got {options.batch_size}")
     model, info = load_weights(options.model, device=device)
-    found = load(options.data, options.split, root=options.root, download=not options.no_download)
+    size = info.size[0] if info.size is not None and options.data.startswith("folder:") else None
+    found = load(options.data, options.split, root=options.root, download=not options.no_download, size=size)
     if found.images.shape[1] != len(info.mean):
         raise ValueError(
             f"MODEL takes pictures of {len(info.mean)} channels; {options.data} has {found.images.shape[1]}"
@@ -251,6 +361,24 @@ def _explain(options: argparse.Namespace, command: str) -> None:
     _print({"class": info.classes[int(best)], "probability": round(float(probability), 4), "out": str(out)})
 
 
+def _record(options: argparse.Namespace, command: str) -> None:
+    if options.maps < 0:
+        raise ValueError(f"--maps must be at least 0; got {options.maps}")
+    if options.shipped is not None and options.shipped not in available():
+        raise ValueError(f"--shipped must be one of {', '.join(available())}; got {options.shipped!r}")
+    path = record_run(
+        options.run,
+        options.name or Path(options.run).resolve().name,
+        options.to,
+        shipped=options.shipped,
+        maps=options.maps,
+        root=options.root,
+        download=not options.no_download,
+    )
+    values = read_record(path).values
+    _print({"record": str(path), **{key: values[key] for key in ("cut_short", "results", "maps")}})
+
+
 def _class_number(target: str, classes: Sequence[str]) -> int:
     if target in classes:
         return list(classes).index(target)
@@ -267,13 +395,7 @@ def _picture(path: Path, size: int | None, info: WeightsInfo) -> torch.Tensor:
         raise ValueError("--size is needed: the weights do not say how large their pictures were")
     if len(info.mean) not in (1, 3):
         raise ValueError(f"MODEL takes pictures of {len(info.mean)} channels; a picture file has 1 or 3")
-    assert size is not None or info.size is not None  # as just checked
-    side = size if size is not None else info.size[0]  # type: ignore[index]
-    image = _read_pictures([(str(path), 0)], side)[0]
-    if len(info.mean) == 1:
-        weights = torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)
-        image = (image * weights).sum(dim=0, keepdim=True).round().to(torch.uint8)
-    return image
+    return read_picture(path, size=info.size if size is None else size, channels=len(info.mean))
 
 
 if __name__ == "__main__":

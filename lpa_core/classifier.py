@@ -206,7 +206,12 @@ def attention_maps(
         raise ValueError(f"model must have levels to look at; combine={model.combine!r} classifies from g alone")
     with torch.no_grad(), evaluating(model):
         attended = model.attend(batch.to(next(model.parameters()).device)).attended
+    return enlarged(attended, (height, width))
+
+
+def enlarged(attended: Sequence[Attended], size: tuple[int, int]) -> tuple[Float[Tensor, "b H W"], ...]:
+    """The weights of every level at one size, by bilinear interpolation (``align_corners=False``)."""
     return tuple(
-        functional.interpolate(a.weights[:, None], size=(height, width), mode="bilinear", align_corners=False)[:, 0]
+        functional.interpolate(a.weights[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
         for a in attended
     )

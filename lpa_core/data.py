@@ -21,6 +21,7 @@ from torch import Tensor
 from .chance import generator, stratified
 from .clutter import paint_digits
 from .download import find_or_fetch, unpack, verified
+from .pictures import read_picture
 
 Split = Literal["train", "validation", "test", "all"]
 
@@ -396,19 +397,10 @@ def _load_folder(name: str, split: str, path: Path, size: int) -> ImageSet:
 
 def _read_pictures(files: Sequence[tuple[str, int]], size: int) -> Tensor:
     """RGB, upright, scaled so that the shorter side is ``size``, the middle cut out: (n, 3, size, size) uint8."""
-    from PIL import Image, ImageOps
-
-    images = np.empty((len(files), size, size, 3), dtype=np.uint8)
+    images = torch.empty(len(files), 3, size, size, dtype=torch.uint8)
     for row, (file, _) in zip(images, files, strict=True):
-        try:
-            with Image.open(file) as picture:
-                if picture.mode[0] in "FI":  # 32-bit floating point (perhaps NaN), 16 or 32-bit whole numbers
-                    raise ValueError(f"its pixels are of mode {picture.mode!r}, not of 8 bits")
-                upright = ImageOps.exif_transpose(picture).convert("RGB")
-                row[:] = np.asarray(ImageOps.fit(upright, (size, size), Image.Resampling.BICUBIC))
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise ValueError(f"{file} cannot be read as a picture ({error}); repair it or take it out") from error
-    return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
+        row.copy_(read_picture(file, size=size))
+    return images
 
 
 # --- batches ----------------------------------------------------------------------------------------------------------
@@ -431,6 +423,7 @@ class Batches:
         drop_last: leave out the last batch where it is not full.
         device: where the batches are; default: where the set is.
         channels_last: the memory format of the batches.
+        part: (i, k): the i-th of k equal parts of each batch, for processes that share it; all draw the same order.
 
     Source: crop and flip as is usual for CIFAR since He et al. (2016), who pad with zeros.
     Differs from the paper: the authors' code flips only.
@@ -449,8 +442,11 @@ class Batches:
         drop_last: bool = True,
         device: str | torch.device | None = None,
         channels_last: bool = False,
+        part: tuple[int, int] = (0, 1),
     ) -> None:
         _check_int("batch_size", batch_size, 1)
+        if batch_size % part[1] or (part[1] > 1 and not drop_last):
+            raise ValueError(f"batch_size must be full batches of {part[1]} equal parts; got {batch_size}")
         _check_int("seed", seed, 0)
         _check_int("crop", crop, 0)
         n, _, *size = image_set.images.shape
@@ -461,7 +457,7 @@ class Batches:
                 f"batch_size must be at most {n}, the pictures there are, or drop_last=False; got {batch_size}"
             )
         self.batch_size, self.seed, self.shuffle = batch_size, seed, shuffle
-        self.crop, self.flip, self.drop_last = crop, flip, drop_last
+        self.crop, self.flip, self.drop_last, self.part = crop, flip, drop_last, part
         self.device = image_set.images.device if device is None else torch.device(device)
         self._format = torch.channels_last if channels_last else torch.contiguous_format
         self._n, self._size = n, size
@@ -500,8 +496,10 @@ class Batches:
         order, shifts, flips = order.to(self.device), shifts.to(self.device), flips.to(self.device)
         # Every place that a picture of the old size can have in a padded one: (n, c, 2 crop + 1, 2 crop + 1, h, w).
         windows = self._images.unfold(2, self._size[0], 1).unfold(3, self._size[1], 1)
+        size = self.batch_size // self.part[1]
         for batch in range(start, len(self)):
-            part = slice(batch * self.batch_size, (batch + 1) * self.batch_size)
+            first = batch * self.batch_size + self.part[0] * size
+            part = slice(first, first + size)
             index = order[part]
             images = windows[index, :, shifts[part, 0], shifts[part, 1]]
             if self.flip:

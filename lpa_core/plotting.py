@@ -17,6 +17,7 @@ from typing import Any, Literal
 import matplotlib as mpl
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt8
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
@@ -27,8 +28,10 @@ from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from .attention import check_option
+from .look import Model, look_at
 from .metrics import Interval, Row, enlarge
 from .models import AttentionOutput
+from .pictures import Picture
 
 Share = Literal["column", "all", "panel"]
 Score = Literal["pointing", "energy", "iou"]
@@ -184,10 +187,11 @@ def map_grid(
 
 
 def attention_figure(
-    image: Image,
-    output: AttentionOutput,
+    image: Picture,
+    output: AttentionOutput | Model,
     *,
     index: int = 0,
+    size: int | tuple[int, int] | None = None,
     classes: Sequence[str] | None = None,
     titles: Sequence[str] | None = None,
     box: Int[Tensor, "*k 4"] | None = None,
@@ -200,12 +204,22 @@ def attention_figure(
 ) -> np.ndarray:
     """One picture, what the model takes it for, and where it looks at every level. Returns the Axes, (1, 1 + levels).
 
-    ``output`` is what ``model.attend`` gave for a batch with this picture at ``index``. The maps are a_i, the attention
-    weights; the percentage is the softmax of the logits. Other options as in ``map_grid``.
+    ``attention_figure("photo.jpg", "digits-pc")`` shows a picture to a model: ``output`` is the name of weights, a
+    file, a run folder or a model, and ``image`` any picture, as in ``look.look_at``, which also takes ``size``,
+    ``classes``, ``mean`` and ``std``. Or ``output`` is what ``model.attend`` gave for a batch with this picture at
+    ``index``. The maps are a_i, the attention weights; the percentage is the softmax of the logits. Other options as in
+    ``map_grid``.
 
-    Raises: as ``map_grid``; ValueError where ``output`` has no maps (``combine="global"``), ``index`` is outside the
-        batch, or ``classes`` do not number the logits.
+    Raises: as ``map_grid`` and ``look_at``; ValueError where ``output`` has no maps (``combine="global"``), ``index``
+        is outside the batch, ``size`` comes with an output, or ``classes`` do not number the logits.
     """
+    if not isinstance(output, AttentionOutput):
+        seen = look_at(output, image, size=size, classes=classes, mean=mean, std=std)
+        image, output, classes, mean, std = seen.picture, seen.output, seen.classes, None, None
+    elif size is not None:
+        raise ValueError(f"size is for a model that is still to look; output has looked already; got {size!r}")
+    if not isinstance(image, Tensor):
+        raise TypeError(f"image must be a tensor where output is what model.attend gave; got {type(image).__name__}")
     if not output.attended:
         raise ValueError("output has no attention maps: a model with combine='global' does not attend")
     n, k = output.logits.shape
@@ -229,6 +243,52 @@ def attention_figure(
         quantity="weight",
         figure=figure,
     )
+
+
+def pixels(
+    image: Image,
+    map: Float[Tensor, "_ _"] | None = None,
+    *,
+    alpha: float = ALPHA,
+    boxes: Int[Tensor, "*k 4"] | None = None,
+    scale: tuple[float, float] | None = None,
+    side: int = 120,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+) -> UInt8[np.ndarray, "tall wide 3"]:
+    """What ``show_image`` and ``overlay`` draw, as plain pixels for a page: no figure, no text, no colour bar.
+
+    A picture smaller than ``side`` is enlarged by the whole number that takes its longer side nearest below or to
+    ``side``; a larger one is averaged down to it. ``boxes`` are outlined by a white line beside a dark one. Everything
+    else as in ``overlay``.
+
+    Raises: as ``overlay``; ValueError on a ``side`` below 1.
+    """
+    _check_alpha(alpha)
+    if side < 1:
+        raise ValueError(f"side must be at least 1; got {side}")
+    shown = _picture(image, mean, std)
+    if map is not None:
+        if map.ndim != 2:
+            raise ValueError(f"map must be (h, w); got {tuple(map.shape)}")
+        low, high = _scale_of([map]) if scale is None else _check_scale(scale)
+        values = (_values(map[None], shown, cells=False)[0] - low) / (high - low)
+        colours = _colours((low, high))(np.clip(values, 0, 1))[..., :3]
+        shown = alpha * colours + (1 - alpha) * _quiet(shown)[..., None]
+    longest = max(shown.shape[:2])
+    times = max(1, side // longest)
+    if longest > side:
+        size = (max(1, round(shown.shape[0] * side / longest)), max(1, round(shown.shape[1] * side / longest)))
+        shown = F.adaptive_avg_pool2d(torch.tensor(shown).permute(2, 0, 1), size).permute(1, 2, 0).numpy()
+    shown = np.rint(255 * shown).astype(np.uint8).repeat(times, axis=0).repeat(times, axis=1)
+    if boxes is not None:
+        _check_box(boxes)
+        ratio = max(shown.shape[:2]) / longest
+        for top, left, bottom, right in (boxes.reshape(-1, 4) * ratio).round().int().tolist():
+            for inset, colour in ((0, 255), (1, 26)):
+                a, b, c, d = top + inset, left + inset, bottom - inset, right - inset
+                shown[a : a + 1, b:d] = shown[c - 1 : c, b:d] = shown[a:c, b : b + 1] = shown[a:c, d - 1 : d] = colour
+    return shown
 
 
 # Curves and scores ----------------------------------------------------------------------------------------------------
@@ -436,8 +496,13 @@ def _values(maps: Tensor, picture: np.ndarray, cells: bool) -> np.ndarray:
     return (maps.detach().float() if cells else enlarged).cpu().numpy()
 
 
+def _quiet(picture: np.ndarray) -> np.ndarray:
+    """The picture in grey, of low contrast: what lies under a map."""
+    return 0.5 + CONTRAST * (picture @ np.array([0.299, 0.587, 0.114], dtype=np.float32) - 0.5)
+
+
 def _overlay(ax: Axes, picture: np.ndarray, values: np.ndarray, alpha: float, scale: tuple[float, float]) -> None:
-    grey = 0.5 + CONTRAST * (picture @ np.array([0.299, 0.587, 0.114], dtype=np.float32) - 0.5)
+    grey = _quiet(picture)
     _draw(ax, grey, cmap="gray", vmin=0, vmax=1)
     high, wide = grey.shape
     # Cells stay sharp; only a picture larger than its panel is averaged down.
@@ -452,12 +517,16 @@ def _overlay(ax: Axes, picture: np.ndarray, values: np.ndarray, alpha: float, sc
     )
 
 
+def _check_box(box: Tensor) -> None:
+    if box.ndim not in (1, 2) or box.shape[-1] != 4:
+        raise ValueError(f"box must be (4,) or (k, 4): top, left, bottom, right; got {tuple(box.shape)}")
+
+
 def _outline(ax: Axes, box: Tensor | None) -> None:
     """Boxes as a white line on a dark one, which shows on any picture."""
     if box is None:
         return
-    if box.ndim not in (1, 2) or box.shape[-1] != 4:
-        raise ValueError(f"box must be (4,) or (k, 4): top, left, bottom, right; got {tuple(box.shape)}")
+    _check_box(box)
     for top, left, bottom, right in box.reshape(-1, 4).tolist():
         for colour, line in ((INK, 3.2), ("white", 1.4)):
             ax.add_patch(

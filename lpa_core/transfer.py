@@ -1,6 +1,9 @@
 """Attention for any network: ``attend_to`` puts estimators and a classifier on its maps and keeps its weights."""
 
-from collections.abc import Sequence
+import pickle
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -43,16 +46,19 @@ def attend_to(
         nodes, levels, global_node, input_size: see ``BackboneTrunk``; ``node_shapes(model)`` lists the nodes.
         num_classes: K; None for as many as the network has.
         freeze_backbone: train the attention alone: no gradient for the backbone, which stays in eval mode.
-        weights: for a name, torchvision's ``weights=``, ``"DEFAULT"`` for its best (downloaded when not at hand). Not
-            recorded in ``config``.
+        weights: for a name, torchvision's ``weights=``, ``"DEFAULT"`` for its best (downloaded when not at hand); or
+            a file of your own, ``torch.save(network.state_dict(), "mine.pth")``, of which the part in use is read, so
+            its head may have other classes. Not recorded in ``config``.
         compatibility, combine, match, normalise, g_per_level, dropout, global_path: as in ``attention_vgg``; g is the
             average of the deepest level's map, or of ``global_node``'s.
 
     Source: ours; the method of Jetley et al. (2018) on other trunks.
-    Raises: ValueError on an unknown name, node or option, a node that is no map or has a single position, and where the
-        number of classes is neither given nor to be read off; TypeError unless ``model`` is a module or a name.
+    Raises: ValueError on an unknown name, node or option, a node that is no map or has a single position, weights of
+        another network, and where the number of classes is neither given nor to be read off; TypeError unless ``model``
+        is a module or a name; FileNotFoundError where ``weights`` is a file that is not there.
     """
-    network = _torchvision_classifier(model, weights) if isinstance(model, str) else model
+    file = _weights_file(weights)
+    network = _torchvision_classifier(model, None if file else weights) if isinstance(model, str) else model
     if network is model and weights is not None:
         raise ValueError(f"weights goes with the name of a model; this {type(model).__name__} has its own")
     trunk = BackboneTrunk(
@@ -64,9 +70,14 @@ def attend_to(
         freeze=freeze_backbone,
         input_size=input_size,
     )
-    classes = trunk.num_classes if num_classes is None else num_classes
+    if file is not None:
+        _load_part(trunk.backbone, file)
+    classes = None if file and num_classes is None else trunk.num_classes if num_classes is None else num_classes
     if classes is None:
-        raise ValueError(f"num_classes must be given: {type(network).__name__} gives no (b, K) logits to read it from")
+        why = (
+            "weights from a file do not say it" if file else f"{type(network).__name__} gives no (b, K) logits to read"
+        )
+        raise ValueError(f"num_classes must be given: {why}")
     classifier = AttentionClassifier(
         trunk,
         classes,
@@ -112,3 +123,29 @@ def _torchvision_classifier(name: str, weights: Any) -> nn.Module:
         with torch.device("cpu"):
             network = models.get_model(name, weights=weights)
         return network.to(torch.get_default_device())
+
+
+def _weights_file(weights: Any) -> Path | None:
+    """The file that ``weights`` names, if it names one: a path, or text with the ending of one."""
+    if isinstance(weights, PathLike) or (isinstance(weights, str) and weights.endswith((".pt", ".pth"))):
+        if not Path(weights).is_file():
+            raise FileNotFoundError(f"weights: there is no file {weights}")
+        return Path(weights)
+    return None
+
+
+def _load_part(part: nn.Module, file: Path) -> None:
+    """Load what ``part`` needs from the state dict of the whole network. Nothing in the file is executed."""
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
+        raise ValueError(f"weights: {file} is no file of tensors, as torch.save(network.state_dict()) makes") from error
+    own = part.state_dict()
+    given = state if isinstance(state, Mapping) else {}
+    wrong = [name for name in own if getattr(given.get(name), "shape", None) != own[name].shape]
+    if wrong:
+        raise ValueError(
+            f"weights: {file} does not hold the weights of this network up to its last node: {len(wrong)} of "
+            f"{len(own)} tensors are missing or of another shape, first {wrong[0]!r}"
+        )
+    part.load_state_dict({name: given[name] for name in own})

@@ -82,7 +82,10 @@ def save_weights(
     """
     config = dict(getattr(model, "config", {}))
     if "builder" not in config:
-        raise ValueError("model has no config to rebuild it from; make it with a builder such as attention_vgg()")
+        raise ValueError(
+            "model has no config to rebuild it from; make it with a builder such as attention_vgg(), or attend_to() "
+            "with the name of a torchvision network (for a network of your own, torch.save(model.state_dict(), path))"
+        )
     info = WeightsInfo(
         config=config,
         classes=tuple(classes),

@@ -12,6 +12,20 @@ import pytest
 import torch
 
 
+@pytest.fixture(autouse=True)
+def nothing_leaks() -> Iterator[None]:
+    """Fail a test that leaves the environment or the number of threads changed: later ones would compute other bits."""
+    own = ("PYTEST_", "TORCHINDUCTOR_")  # pytest and torch set these themselves
+
+    def state() -> dict[str, object]:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(own)}
+        return {**environment, "threads": torch.get_num_threads()}
+
+    before = state()
+    yield
+    assert state() == before
+
+
 @pytest.fixture
 def cifar_root() -> Path:
     """The folder of the real CIFAR-10 and CIFAR-100, which LPA_DATA names; without it the test is skipped."""

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lpa_core.models import AttentionClassifier, small_attention_net
+from lpa_core.models import AttentionClassifier, small_attention_net, vgg_gap
 from lpa_core.posthoc import explain
 from lpa_core.probe import map_layers
 from lpa_core.trunks import SmallTrunk
@@ -75,6 +75,17 @@ def test_on_a_gap_network_cam_grad_cam_and_hirescam_agree(inplace):
     assert torch.equal(explain(model, images, TARGETS), explain(model, images, TARGETS, method="grad_cam", relu=True))
 
 
+def test_on_vgg_gap_they_agree_in_single_precision_too():
+    torch.manual_seed(0)
+    model, images = vgg_gap(CLASSES, width=1 / 32), pictures(32).float()
+    maps = explain(model, images, TARGETS, method="cam")
+    assert maps.shape == (N, 8, 8)
+    assert maps.abs().max() > 0.1  # so that the tolerance means something
+    for method in ("grad_cam", "hirescam"):
+        other = explain(model, images, TARGETS, method=method, relu=False)
+        torch.testing.assert_close(other, maps / 64, rtol=0, atol=1e-6 * float(maps.abs().max() / 64))
+
+
 def test_cam_by_its_formula():
     model, images = gap_network().eval(), pictures()
     activation = model[:5](images)
@@ -119,6 +130,20 @@ def test_hirescam_and_grad_cam_differ_where_the_answer_is_known():
     model = Readout([[1.0, -1.0], [1.0, -1.0]])
     assert explain(model, images, 0, layer="features", relu=False).abs().sum() == 0
     assert explain(model, images, 0, method="hirescam", layer="features").tolist() == [[[1.0, -2.0], [3.0, -4.0]]]
+
+
+def test_hirescam_of_an_attention_network_is_the_trained_map_times_a_term_of_the_class():
+    """pc with softmax: ds/dl_i = a_i (v + <v, l_i - g_a> u) with v = ds/dg_a, by the product rule; g cancels."""
+    torch.manual_seed(0)
+    model, images = small_attention_net(CLASSES).double().eval(), pictures(40)
+    output = model.attend(images)
+    vectors = [attended.vector for attended in output.attended]
+    (v,) = torch.autograd.grad(model.classify(vectors)[torch.arange(N), TARGETS].sum(), vectors[2])
+    local, u, a = model.trunk(images).local[2], model.estimators[2].u.flatten(), output.attended[2].weights
+    v_l, u_l = torch.einsum("bchw,bc->bhw", local, v), torch.einsum("bchw,c->bhw", local, u)
+    expected = a * (v_l + (v_l - (v * vectors[2]).sum(dim=1)[:, None, None]) * u_l)
+    assert expected.abs().max() > 1e-4
+    torch.testing.assert_close(explain(model, images, TARGETS, method="hirescam"), expected, rtol=0, atol=1e-12)
 
 
 # Against captum, and by hand ------------------------------------------------------------------------------------------

@@ -103,6 +103,14 @@ def test_from_data_to_a_picture_of_attention(tmp_path, capsys, picture):
     with Image.open(png) as drawn:
         assert drawn.format == "PNG"
 
+    results = tmp_path / "results"
+    code, said, _ = run(capsys, "record", out, "--name", "tiny-dp", "--to", results, "--maps", 1)
+    assert (code, said["record"], said["cut_short"]) == (0, str(results / "digits-tiny-dp-3.json"), False)
+    assert said["results"]["test"] == trained["test"]
+    assert sorted(os.listdir(results)) == ["digits-tiny-dp-3.json", "digits-tiny-dp-3.png"]
+    assert "--maps must be at least 0" in refused(capsys, "record", out, "--maps", "-1")
+    assert "--shipped must be one of" in refused(capsys, "record", out, "--shipped", "nothing")
+
 
 @pytest.mark.parametrize(
     "options", [["--level", "2"], ["--method", "grad_cam"], ["--method", "saliency", "--target", "7"]]
@@ -129,6 +137,70 @@ def test_a_larger_picture_is_scaled_and_says_what_the_model_says(tmp_path, capsy
         p = model(__main__.normalise(pictures, info.mean, info.std)).softmax(1)[0]
     assert (code, said["class"]) == (0, info.classes[int(p.argmax())])
     assert said["probability"] == pytest.approx(float(p.max()), abs=1e-3)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Forty pictures of two classes: red above blue, and blue above red."""
+    for name, shift in (("up", 0), ("down", 16)):
+        (tmp_path / "mine" / name).mkdir(parents=True)
+        for i in range(20):
+            pixels = np.random.default_rng(i).integers(0, 60, (40, 32, 3), dtype=np.uint8)
+            pixels[4 + shift : 20 + shift, :, 0] += 190
+            Image.fromarray(pixels).save(tmp_path / "mine" / name / f"{i}.png")
+    return tmp_path / "mine"
+
+
+def test_attention_for_a_torchvision_network_on_a_folder(tmp_path, capsys, folder):
+    from torchvision.models import get_model
+
+    torch.save(get_model("shufflenet_v2_x0_5", weights=None, num_classes=3).state_dict(), tmp_path / "mine.pth")
+    out, data = tmp_path / "run", f"folder:{folder}"
+    tiny = [
+        "--backbone",
+        "shufflenet_v2_x0_5",
+        "--pretrained",
+        tmp_path / "mine.pth",
+        "--freeze-backbone",
+        "--size",
+        64,
+    ]
+    recipe = ["--levels", 2, "--epochs", 2, "--batch-size", 8, "--device", "cpu", "--quiet", "--out", out]
+    code, trained, err = run(capsys, "train", "--data", data, *tiny, *recipe)
+    assert code == 0, err
+    model, info = load_weights(out)
+    given = torch.load(tmp_path / "mine.pth", weights_only=True)
+    kept = model.trunk.backbone.state_dict()
+    assert all(torch.equal(value, given[name]) for name, value in kept.items())
+    assert (info.size, info.classes, len(model.estimators)) == ((64, 64), ("down", "up"), 2)
+    assert "weights" not in info.config
+
+    code, scores, err = run(capsys, "evaluate", out, "--data", data, "--device", "cpu")  # at the size of training
+    assert code == 0, err
+    assert scores["accuracy"] == pytest.approx(trained["test"]["accuracy"])
+    code, said, err = run(capsys, "explain", out, folder / "up" / "0.png", "--out", tmp_path / "a.png")
+    assert code == 0, err
+    assert said["class"] in info.classes
+
+
+def test_pretrained_networks_get_pictures_normalised_as_they_know_them(tmp_path, folder):
+    options = __main__.parser().parse_args(
+        ["train", "--data", f"folder:{folder}", "--backbone", "resnet18", "--pretrained", "DEFAULT", "--out", "run"]
+    )
+    config = __main__._config(options, {"levels": 2})
+    assert config.model == {"builder": "attend_to", "model": "resnet18", "weights": "DEFAULT", "levels": 2}
+    sets = __main__._sets(options, config)
+    assert {part.mean for part in sets} == {(0.485, 0.456, 0.406)}
+    assert {part.std for part in sets} == {(0.229, 0.224, 0.225)}
+
+
+def test_options_of_a_backbone_need_one(tmp_path, capsys, folder):
+    place = ["--out", tmp_path / "run"]
+    assert "need --backbone" in refused(capsys, "train", "--data", f"folder:{folder}", "--freeze-backbone", *place)
+    assert "--backbone needs --data" in refused(capsys, "train", "--resume", "--backbone", "resnet18", *place)
+    unknown = ["--data", f"folder:{folder}", "--backbone", "resnet19", "--batch-size", 8, "--device", "cpu"]
+    assert "resnet18" in refused(capsys, "train", *unknown, *place)
+    assert "size is for 'folder:PATH' only" in refused(capsys, "train", "--data", "digits", "--size", 32, *place)
 
 
 def test_a_model_of_grey_pictures_sees_a_picture_in_grey(tmp_path, capsys, picture):

@@ -13,6 +13,7 @@ mpl.use("Agg")
 
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -30,6 +31,7 @@ from lpa_core.plotting import (
     curves,
     map_grid,
     overlay,
+    pixels,
     show_image,
 )
 
@@ -620,3 +622,55 @@ def test_bars_refuse_no_rows_and_unknown_scores(ax: Axes) -> None:
     for wrong in ("accuracy",):
         with pytest.raises((ValueError, TypeError), match="score"):
             bars_with_intervals(ax, ROWS, score=wrong)
+
+
+# ---- plain pixels for a page ----
+
+
+def test_pixels_of_a_picture_are_its_own_enlarged():
+    image = digits_in_clutter(1, split="test").images[0]
+    shown = pixels(image)
+    assert shown.shape == (120, 120, 3)
+    assert np.array_equal(shown[1::3, 1::3], image.permute(1, 2, 0).numpy())
+    assert pixels(image, side=79).shape == (40, 40, 3)
+
+
+def test_pixels_of_a_map_are_what_overlay_draws():
+    image = digits_in_clutter(1, split="test").images[0]
+    weights = torch.rand(10, 10, generator=torch.Generator().manual_seed(0))
+    figure = Figure(figsize=(4, 4), dpi=10)  # 40 pixels for 40: nothing is resampled
+    ax = figure.add_axes((0, 0, 1, 1))
+    overlay(ax, image, weights, bar=False)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    drawn = np.asarray(canvas.buffer_rgba())[..., :3].astype(float)
+    assert np.abs(drawn - pixels(image, weights, side=40)).max() <= 3  # matplotlib rounds twice
+
+
+def test_pixels_outline_a_box_just_inside_it():
+    shown = pixels(torch.zeros(3, 8, 8, dtype=torch.uint8), boxes=torch.tensor([2, 1, 6, 7]), side=80)
+    white = (shown == 255).all(axis=2)
+    rows, columns = np.nonzero(white)
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (20, 59, 10, 69)
+    assert white.sum() == 2 * 60 + 2 * 38
+
+
+def test_pixels_of_a_large_picture_are_averaged_down():
+    image = torch.zeros(1, 100, 200)
+    image[..., :100] = 1
+    shown = pixels(image, side=50)
+    assert shown.shape == (25, 50, 3)
+    assert shown[:, :25].min() == 255
+    assert shown[:, 25:].max() == 0
+
+
+def test_pixels_refuse_what_overlay_refuses(unchecked):
+    image = torch.zeros(3, 4, 4)
+    for options, message in (
+        ({"side": 0}, "side must be at least 1"),
+        ({"alpha": 2.0}, "alpha must be in"),
+        ({"boxes": torch.zeros(3, dtype=torch.long)}, "box must be"),
+        ({"map": torch.full((2, 2), torch.nan)}, "NaN|finite"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            pixels(image, **options)

@@ -148,6 +148,38 @@ def test_pretrained_weights_are_asked_of_torchvision_and_not_recorded(monkeypatc
     assert asked[1] == ("shufflenet_v2_x0_5", None)
 
 
+def test_weights_of_one_s_own_come_from_a_file_whatever_its_head(tmp_path):
+    torch.manual_seed(1)
+    mine = get_model("shufflenet_v2_x0_5", weights=None, num_classes=7).eval()
+    path = tmp_path / "mine.pth"
+    torch.save(mine.state_dict(), path)
+    for given in (path, str(path)):
+        model = attend_to("shufflenet_v2_x0_5", levels=2, num_classes=5, input_size=SIDE, weights=given).eval()
+        direct = attend_to(mine, levels=2, num_classes=5, input_size=SIDE).eval()
+        assert torch.equal(model.trunk(pictures()).local[-1], direct.trunk(pictures()).local[-1])
+        assert "weights" not in model.config
+    part = direct.trunk.backbone.state_dict()
+    torch.save(part, path)  # what training up to the last node gives
+    again = attend_to("shufflenet_v2_x0_5", levels=2, num_classes=5, input_size=SIDE, weights=path)
+    assert all(torch.equal(value, part[name]) for name, value in again.trunk.backbone.state_dict().items())
+
+
+def test_a_file_with_other_weights_is_refused(tmp_path):
+    path = tmp_path / "other.pth"
+    options = {"levels": 2, "num_classes": 5, "input_size": SIDE, "weights": path}
+    with pytest.raises(FileNotFoundError, match=r"weights: there is no file .*other\.pth"):
+        attend_to("shufflenet_v2_x0_5", **options)
+    torch.save(get_model("squeezenet1_1", weights=None).state_dict(), path)
+    with pytest.raises(ValueError, match=r"does not hold the weights .* missing or of another shape, first 'conv1.0"):
+        attend_to("shufflenet_v2_x0_5", **options)
+    path.write_bytes(b"not tensors")
+    with pytest.raises(ValueError, match="is no file of tensors"):
+        attend_to("shufflenet_v2_x0_5", **options)
+    torch.save(get_model("shufflenet_v2_x0_5", weights=None).state_dict(), path)
+    with pytest.raises(ValueError, match="num_classes must be given: weights from a file do not say it"):
+        attend_to("shufflenet_v2_x0_5", **options | {"num_classes": None})
+
+
 @pytest.mark.parametrize("name", ["resnet18", "regnet_y_400mf"])
 def test_a_name_can_be_built_without_memory_and_filled_later(name):
     with torch.device("meta"):

@@ -117,11 +117,21 @@ def execute(source: Path, target: Path, folder: Path, timeout: int) -> float:
     return time.perf_counter() - started
 
 
-def execute_all(jobs: dict[Path, tuple[Path, Path, Path]], *, processes: int, timeout: int) -> dict[Path, float]:
-    """Run ``{chapter: (source, target, folder)}``; seconds of each. Every failure is shown before it gives up."""
+def add_to_environment(environment: dict[str, str]) -> None:
+    os.environ.update(environment)
+
+
+def execute_all(
+    jobs: dict[Path, tuple[Path, Path, Path]], *, environment: dict[str, str], processes: int, timeout: int
+) -> dict[Path, float]:
+    """Run ``{chapter: (source, target, folder)}``; seconds of each. Every failure is shown before it gives up.
+
+    Only the kernels get ``environment``: in this process it would change the numbers of whatever runs here afterwards.
+    """
     seconds, failed = {}, []
     # A fresh interpreter for each chapter: nothing of one run is left for the next.
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
+    fresh = {"mp_context": get_context("spawn"), "max_tasks_per_child": 1}
+    with ProcessPoolExecutor(processes, initializer=add_to_environment, initargs=(environment,), **fresh) as pool:
         running = {pool.submit(execute, *job, timeout): chapter for chapter, job in jobs.items()}
         for done in as_completed(running):
             chapter = running[done]
@@ -187,8 +197,8 @@ def executed_chapters(
             target.with_suffix(".key").write_text("")  # until it has run to its end
             jobs[path] = (root / path, target, stage_folder(root) / path.parent)
     print(f"{len(jobs)} of {len(sources)} chapters to run, {processes} at once", flush=True)
-    os.environ.update(kernel_environment(scale, root))
-    for path, seconds in execute_all(jobs, processes=processes, timeout=timeout).items():
+    environment = kernel_environment(scale, root)
+    for path, seconds in execute_all(jobs, environment=environment, processes=processes, timeout=timeout).items():
         jobs[path][1].with_suffix(".key").write_text(keys[path])
         times[str(path)] = {"seconds": round(seconds, 1), "scale": scale}
     known = {str(path) for path in chapters(root)}
@@ -254,12 +264,11 @@ def nbval(paths: Sequence[Path], root: Path, *, processes: int, timeout: int = T
 def run(root: Path, only: Sequence[str], *, scale: str, processes: int, timeout: int, again: bool) -> None:
     """Run copies of the chapters in a folder of their own, as a reader who opened them elsewhere would."""
     del again
-    os.environ["LPA_SCALE"] = scale
     with tempfile.TemporaryDirectory() as folder:
         book = Path(folder) / "book"
         shutil.copytree(root / "book", book)
         jobs = {path: (book / path.name, book / f"ran-{path.name}", book) for path in chapters(root, only)}
-        execute_all(jobs, processes=processes, timeout=timeout)
+        execute_all(jobs, environment={"LPA_SCALE": scale}, processes=processes, timeout=timeout)
 
 
 def main() -> int:

@@ -1,13 +1,16 @@
 """Set the address of the repository everywhere: ``python tools/repository.py https://github.com/owner/name``.
 
 ``repository.txt`` holds it for the book, whose buttons and links are absent without it; ``CITATION.cff`` and
-``pyproject.toml`` repeat it for those who read them. A change rewrites the old address wherever it stands.
+``pyproject.toml`` repeat it for those who read them, and the first cell of every chapter installs the package from it
+(tools/bootstrap.py). A change rewrites the old address wherever it stands.
 """
 
 import re
 import subprocess
 import sys
 from pathlib import Path
+
+import bootstrap
 
 ROOT = Path(__file__).resolve().parent.parent
 ADDRESS = re.compile(r"https://(github|gitlab)\.com/[\w.-]+/[\w.-]+")
@@ -46,6 +49,7 @@ def set_address(url: str, root: Path = ROOT) -> None:
         for path in tracked(root):
             replace(path, old, url)
     (root / HOLDER).write_text(url + "\n", encoding="utf8")
+    bootstrap.write(root, url)
     citation = root / "CITATION.cff"
     text = citation.read_text(encoding="utf8")
     if "repository-code:" not in text:

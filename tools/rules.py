@@ -1,17 +1,24 @@
 """What a chapter must keep to, as functions from a notebook to a list of what is wrong with it."""
 
+import json
 import re
 import statistics
 from collections.abc import Iterator
+from typing import Any
 
+import bootstrap
 import nbformat
+import repository
 from notebooks import cleaned, code_cells
 
 CHECKED, MACHINE_DEPENDENT = "nbval-check-output", "machine-dependent"
 UNCHECKING = {"nbval-skip", "nbval-ignore-output", "raises-exception"}
 MOST_LINES, MEDIAN_LINES, MOST_WORDS, SHORTEST_ALT = 30, 8, 1800, 20
+MOST_EXPLORER = 150_000  # bytes of one explorer, pictures and all
 
-FIGURE_TEXT = re.compile(r"<(Figure|Axes)\b[^\n]*>")
+FIGURE_TEXT = re.compile(r"<(Figure|Axes|Explorer|Quiz)\b[^\n]*>")
+EXPLORER = re.compile(r"<div class=\"lpa-explorer\"[^>]*? data-frames='([^']*)'")
+QUIZ = '<div class="lpa-quizzes">'
 PATH_OR_HASH = re.compile(r"\S*[/\\]\S*|\S+\.(png|jpe?g|svg|webp|gif)|[0-9a-f]{12,}", re.IGNORECASE)
 VOLATILE_TEXT = re.compile(r"\bat 0x[0-9a-f]{6,}|(?<![\w./])/(home|root|tmp|Users|usr|work)/\w+")
 
@@ -27,6 +34,16 @@ def data(cell: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
 def pictures(cell: nbformat.NotebookNode) -> int:
     """How many pictures a cell shows."""
     return sum(any(kind.startswith("image/") for kind in bundle) for bundle in data(cell))
+
+
+def pages(cell: nbformat.NotebookNode) -> list[str]:
+    """The HTML that a cell shows."""
+    return [str(bundle["text/html"]) for bundle in data(cell) if "text/html" in bundle]
+
+
+def explorers(cell: nbformat.NotebookNode) -> list[dict[str, Any]]:
+    """What the explorers of a cell hold: names of the choices, panels (picture, alternative text, …) and frames."""
+    return [json.loads(found) for page in pages(cell) for found in EXPLORER.findall(page)]
 
 
 def texts(cell: nbformat.NotebookNode) -> list[str]:
@@ -84,6 +101,7 @@ def cell_problems(cell: nbformat.NotebookNode) -> Iterator[str]:
     elif any(VOLATILE_TEXT.search(part) for part in text):
         yield "its text holds an address in memory or a path of the machine"
 
+    yield from page_problems(cell)
     figure = cell.metadata.get("mystnb", {}).get("figure", {})
     shown = pictures(cell)
     if shown > 1:
@@ -100,6 +118,24 @@ def cell_problems(cell: nbformat.NotebookNode) -> Iterator[str]:
         yield "metadata of a figure, and no picture is stored"
 
 
+def page_problems(cell: nbformat.NotebookNode) -> Iterator[str]:
+    """What is wrong with the HTML that a cell shows: its explorers, its quizzes, and scripts that are neither's."""
+    shown = pages(cell)
+    interactive = [page for page in shown if EXPLORER.search(page) or QUIZ in page]
+    if len(interactive) > 1:
+        yield f"{len(interactive)} explorers or quizzes in one cell"
+    if interactive and CHECKED in tags(cell):
+        yield "an explorer or a quiz in a checked cell, where nbval would compare its pictures byte by byte"
+    for page in shown:
+        if "<script" in page and page not in interactive:
+            yield "its HTML holds a script that is neither an explorer's nor a quiz's"
+        if "lpa-explorer" in page and len(page.encode()) > MOST_EXPLORER:
+            yield f"an explorer of {len(page.encode())} bytes; at most {MOST_EXPLORER}: fewer choices, smaller pictures"
+    for explorer in explorers(cell):
+        wrong = {problem for panel in explorer["panels"] if (problem := alt_problem(panel[1]))}
+        yield from (f"an explorer's picture with {problem}" for problem in sorted(wrong))
+
+
 def problems(notebook: nbformat.NotebookNode) -> list[str]:
     """Everything that is wrong with one chapter, in words that say where."""
     code = code_cells(notebook)
@@ -113,6 +149,8 @@ def problems(notebook: nbformat.NotebookNode) -> list[str]:
     first = notebook.cells[0] if notebook.cells else None
     if first is None or first.cell_type != "markdown" or not first.source.startswith("# "):
         found.append("the first cell is not a title")
+    if not code or code[0].source != bootstrap.source(repository.address()):
+        found.append("the first code cell is not the one that finds lpa_core (python tools/bootstrap.py writes it)")
     parameters = [cell for cell in code if "parameters" in tags(cell)]
     if len(parameters) != 1 or not re.search(r"^scale = .*LPA_SCALE", parameters[0].source, re.MULTILINE):
         found.append('not exactly one cell tagged parameters that sets scale from os.environ.get("LPA_SCALE", "quick")')

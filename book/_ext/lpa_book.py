@@ -116,6 +116,20 @@ def keep_needed_assets(
     ]
 
 
+def mend_markup(
+    app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: nodes.document | None
+) -> None:
+    """Two habits of docutils and Sphinx that stand in the way of a screen reader: a list of references whose items are
+    no list items, and parameters of a signature as a definition list that defines nothing."""
+    body = context.get("body", "").replace('<div role="list" class="citation-list">', '<div class="citation-list">')
+
+    def as_lines(found: re.Match[str]) -> str:
+        lines = found[1].replace("<dd>", "<div>").replace("</dd>", "</div>")
+        return f'<div class="sig-params">\n{lines}</div>'
+
+    context["body"] = re.sub(r"<dl>\n((?:<dd>.*</dd>\n)+)</dl>", as_lines, body)
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("config-inited", use_local_mathjax)
     app.connect("config-inited", use_repository)
@@ -124,5 +138,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("autodoc-skip-member", skip_what_is_not_public)
     app.connect("autodoc-process-docstring", set_off_remarks, priority=400)  # before napoleon
     app.connect("doctree-resolved", remove_thebe, priority=900)
+    app.connect("html-page-context", mend_markup)
     app.connect("html-page-context", keep_needed_assets, priority=900)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -5,16 +5,23 @@ import re
 from collections import Counter
 from collections.abc import Callable
 
+import bootstrap
 import nbformat
 import notebooks
+import numpy as np
 import pytest
+import repository
 import rules
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+from lpa_core.explorer import Control, Explorer, Frame, Panel
+from lpa_core.quiz import quiz
+
 CHAPTERS = notebooks.chapters()
 PICTURE = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mP8/x8AAwMCAO+ip1sAAAAASUVORK5CYII="
 
+QUIZ = quiz("Again?", {"a": "No.", "b": "Yes."}, "b").html()
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
@@ -54,6 +61,7 @@ def a_good_notebook() -> NotebookNode:
     }
     cells = [
         new_markdown_cell("# A title\n\nProse."),
+        code(bootstrap.source(repository.address())),
         code('import os\n\nscale = os.environ.get("LPA_SCALE", "quick")', tags=["parameters"]),
         code("print(0.25)", new_output("stream", name="stdout", text="0.25\n"), tags=["nbval-check-output"]),
         code(
@@ -63,7 +71,7 @@ def a_good_notebook() -> NotebookNode:
         ),
         code(
             "seconds",
-            new_output("execute_result", {"text/plain": "1.23"}, execution_count=4),
+            new_output("execute_result", {"text/plain": "1.23"}, execution_count=5),
             tags=["machine-dependent"],
             lpa={"reason": "it is a measured time"},
         ),
@@ -85,51 +93,89 @@ def alter(cell: int, **changes: object) -> Callable[[NotebookNode], None]:
     return change
 
 
+def explorer_html(alt: str = "A grey square without anything in it.", padding: int = 0) -> str:
+    def draw(shade: int) -> Frame:
+        image = np.full((4, 4, 3), shade, dtype=np.uint8)
+        return Frame([Panel(image, alt if shade else "A black square without anything in it.")], "A square.")
+
+    control = Control(label="Shade", options={"black": 0, "grey": 100})
+    return Explorer("Squares" + " " * padding, [control], draw).html()
+
+
+def html(page: str, text: str = "<Explorer 'Squares': 2 Shade>") -> NotebookNode:
+    return new_output("display_data", {"text/html": page, "text/plain": text})
+
+
+def show(*outputs: NotebookNode, **metadata: object) -> Callable[[NotebookNode], None]:
+    return lambda notebook: notebook.cells.append(
+        new_code_cell("show", outputs=list(outputs), metadata=metadata, execution_count=6)
+    )
+
+
+def test_an_explorer_and_a_quiz_need_no_tag():
+    notebook = a_good_notebook()
+    show(html(explorer_html()))(notebook)
+    notebook.cells.append(new_code_cell("quiz", outputs=[html(QUIZ, "<Quiz of 1 question>")], execution_count=7))
+    assert rules.problems(notebook) == []
+    assert [panel[1] for panel in rules.explorers(notebook.cells[6])[0]["panels"]] == [
+        "A black square without anything in it.",
+        "A grey square without anything in it.",
+    ]
+
+
 def stream(name: str, text: str) -> list[dict[str, str]]:
     return [{"output_type": "stream", "name": name, "text": text}]
 
 
 def alt(text: str) -> Callable[[NotebookNode], None]:
-    return lambda notebook: notebook.cells[3].metadata.mystnb.image.update(alt=text)
+    return lambda notebook: notebook.cells[4].metadata.mystnb.image.update(alt=text)
 
 
 BREAKAGES: dict[str, tuple[Callable[[NotebookNode], object], str]] = {
-    "text is not checked": (alter(2, metadata={}), "tagged neither"),
-    "tag is misspelt": (alter(2, metadata={"tags": ["nbval-check-outputs"]}), "tagged neither"),
-    "nothing is checked": (lambda nb: nb.cells.pop(2), "no cell is tagged"),
-    "skipped": (lambda nb: nb.cells[2].metadata.tags.append("nbval-skip"), "kept from being checked"),
-    "skipped by comment": (alter(2, source="# NBVAL_IGNORE_OUTPUT\nprint(1)"), "kept from being checked"),
-    "no reason": (lambda nb: nb.cells[4].metadata.pop("lpa"), "without a reason"),
-    "checked and machine-dependent": (lambda nb: nb.cells[4].metadata.tags.append(rules.CHECKED), "tagged both"),
+    "text is not checked": (alter(3, metadata={}), "tagged neither"),
+    "tag is misspelt": (alter(3, metadata={"tags": ["nbval-check-outputs"]}), "tagged neither"),
+    "nothing is checked": (lambda nb: nb.cells.pop(3), "no cell is tagged"),
+    "skipped": (lambda nb: nb.cells[3].metadata.tags.append("nbval-skip"), "kept from being checked"),
+    "skipped by comment": (alter(3, source="# NBVAL_IGNORE_OUTPUT\nprint(1)"), "kept from being checked"),
+    "no reason": (lambda nb: nb.cells[5].metadata.pop("lpa"), "without a reason"),
+    "checked and machine-dependent": (lambda nb: nb.cells[5].metadata.tags.append(rules.CHECKED), "tagged both"),
     "never run": (lambda nb: [cell.update(execution_count=None) for cell in nb.cells[1:]], "holds no outputs"),
-    "no count": (alter(2, execution_count=None), "no execution count"),
-    "run out of order": (alter(2, execution_count=7), "top to bottom"),
-    "no stored output": (alter(2, outputs=[]), "no text to check"),
-    "no stored picture": (alter(3, outputs=[]), "no picture is stored"),
+    "no count": (alter(3, execution_count=None), "no execution count"),
+    "run out of order": (alter(3, execution_count=7), "top to bottom"),
+    "no stored output": (alter(3, outputs=[]), "no text to check"),
+    "no stored picture": (alter(4, outputs=[]), "no picture is stored"),
     "error": (
-        alter(2, outputs=[{"output_type": "error", "ename": "KeyError", "evalue": "", "traceback": []}]),
+        alter(3, outputs=[{"output_type": "error", "ename": "KeyError", "evalue": "", "traceback": []}]),
         "an error: KeyError",
     ),
-    "stderr": (alter(2, outputs=stream("stderr", "UserWarning")), "stderr"),
-    "address": (alter(2, outputs=stream("stdout", "<Thing at 0x7f3c2a1b>")), "address in memory"),
-    "path": (alter(2, outputs=stream("stdout", "saved to /tmp/run")), "path of the machine"),
+    "stderr": (alter(3, outputs=stream("stderr", "UserWarning")), "stderr"),
+    "address": (alter(3, outputs=stream("stdout", "<Thing at 0x7f3c2a1b>")), "address in memory"),
+    "path": (alter(3, outputs=stream("stdout", "saved to /tmp/run")), "path of the machine"),
     "no title": (alter(0, source="Prose."), "not a title"),
-    "no parameters": (alter(1, metadata={}), "tagged parameters"),
-    "fixed scale": (alter(1, source='scale = "quick"'), "tagged parameters"),
-    "no name": (lambda nb: nb.cells[3].metadata.mystnb.figure.pop("name"), "without a name"),
-    "no caption": (lambda nb: nb.cells[3].metadata.mystnb.figure.pop("caption"), "without a caption"),
-    "no alt": (lambda nb: nb.cells[3].metadata.mystnb.pop("image"), "no alt text"),
+    "another first cell": (alter(1, source="import sys"), "not the one that finds lpa_core"),
+    "no first cell": (lambda nb: nb.cells.pop(1), "not the one that finds lpa_core"),
+    "no parameters": (alter(2, metadata={}), "tagged parameters"),
+    "fixed scale": (alter(2, source='scale = "quick"'), "tagged parameters"),
+    "no name": (lambda nb: nb.cells[4].metadata.mystnb.figure.pop("name"), "without a name"),
+    "no caption": (lambda nb: nb.cells[4].metadata.mystnb.figure.pop("caption"), "without a caption"),
+    "no alt": (lambda nb: nb.cells[4].metadata.mystnb.pop("image"), "no alt text"),
     "path as alt": (alt("../_images/0f3a9c.png"), "path or a hash"),
     "hash as alt": (alt("0f3a9c7e0f3a9c7e0f3a9c7e"), "path or a hash"),
     "short alt": (alt("A picture."), "shorter than"),
-    "two pictures": (lambda nb: nb.cells[3].outputs.append(nb.cells[3].outputs[0]), "2 pictures in one cell"),
-    "long cell": (alter(2, source="x = 1\n" * 31), "more than 30 lines"),
-    "long cells": (lambda nb: [cell.update(source="x = 1\n" * 9) for cell in nb.cells[2:]], "median"),
+    "two pictures": (lambda nb: nb.cells[4].outputs.append(nb.cells[4].outputs[0]), "2 pictures in one cell"),
+    "long cell": (alter(3, source="x = 1\n" * 31), "more than 30 lines"),
+    "long cells": (lambda nb: [cell.update(source="x = 1\n" * 9) for cell in nb.cells[3:]], "median"),
     "too many words": (alter(0, source="# Title\n" + "word " * 1800), "words of prose"),
     "widget state": (lambda nb: nb.metadata.update(widgets={}), "volatile metadata"),
-    "run times": (lambda nb: nb.cells[2].metadata.update(execution={"start": "now"}), "volatile metadata"),
+    "run times": (lambda nb: nb.cells[3].metadata.update(execution={"start": "now"}), "volatile metadata"),
+    "checked explorer": (show(html(explorer_html()), tags=[rules.CHECKED]), "in a checked cell"),
+    "explorer without alt": (show(html(explorer_html("Grey."))), "explorer's picture with alt text 'Grey.' is shorter"),
+    "large explorer": (show(html(explorer_html(padding=150_000))), "at most 150000"),
+    "two explorers": (show(html(explorer_html()), html(QUIZ)), "2 explorers or quizzes in one cell"),
+    "script": (show(html("<p>1</p><script>1</script>", "<Figure 1>")), "a script that is neither"),
+    "table without a tag": (show(html("<table></table>", "0 1 2")), "tagged neither"),
     "widget": (
-        alter(2, outputs=[{"output_type": "display_data", "data": {WIDGET: {}}, "metadata": {}}]),
+        alter(3, outputs=[{"output_type": "display_data", "data": {WIDGET: {}}, "metadata": {}}]),
         "is a widget",
     ),
 }
@@ -149,15 +195,15 @@ def test_a_broken_rule_is_noticed(breakage):
 @pytest.mark.parametrize("stored", ["0.25", "0.26"])
 def test_one_altered_digit_of_a_checked_output_fails(tmp_path, capfd, stored):
     notebook = a_good_notebook()
-    notebook.cells = notebook.cells[:3]
-    notebook.cells[2].outputs[0].text = f"{stored}\n"
+    notebook.cells = notebook.cells[:4]
+    notebook.cells[3].outputs[0].text = f"{stored}\n"
     notebooks.write(notebook, tmp_path / "chapter.ipynb")
     status = notebooks.nbval([tmp_path / "chapter.ipynb"], notebooks.ROOT, processes=1)
     report = capfd.readouterr().out
     if stored == "0.25":
         assert status == 0, report
-        assert "2 passed" in report
+        assert "3 passed" in report
     else:
         assert status == 1, report
-        assert "1 failed, 1 passed" in report
+        assert "1 failed, 2 passed" in report
         assert "0.26" in report

@@ -2,6 +2,8 @@
 
 import functools
 import http.server
+import importlib.resources
+import itertools
 import json
 import re
 import tempfile
@@ -17,6 +19,9 @@ import notebooks
 import pytest
 import rules
 from bs4 import BeautifulSoup, Tag
+from selenium import webdriver
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import Select
 
 pytestmark = pytest.mark.built
 
@@ -26,6 +31,14 @@ MOST_BYTES = 1_000_000  # a page with its styles, fonts and pictures, scripts ap
 PHONE = 390
 # sphinx-exercise gives this id to every exercise of a page.
 KNOWN_DUPLICATES = {"exercise-content", "solution-content"}
+
+# Serious and critical findings, each as rule, place and markup.
+AXE = """
+    const done = arguments[0];
+    axe.run(document, {resultTypes: ["violations"]}).then(result => done(result.violations
+        .filter(violation => ["serious", "critical"].includes(violation.impact))
+        .flatMap(violation => violation.nodes.map(
+            node => [violation.id, node.target.flat().join(" "), node.html.slice(0, 200)]))))"""
 
 every_page = pytest.mark.parametrize("page", PAGES)
 both_ways = pytest.mark.parametrize("scheme", ["file", "http"])
@@ -184,6 +197,88 @@ def test_page_weighs_little(page, visit):
     assert sum(weights.values()) <= MOST_BYTES, weights
 
 
+def press(chromium: Any, *keys: str) -> None:
+    webdriver.ActionChains(chromium).send_keys(*keys).perform()
+
+
+def state(chromium: Any, root: Any) -> list[str]:
+    """What an explorer shows: its pictures with their alternative texts, then its sentence."""
+    return chromium.execute_script(
+        """
+        const root = arguments[0];
+        return [...root.querySelectorAll("img")].map(image => image.alt + image.src)
+            .concat(root.querySelector("[role=status]").textContent)""",
+        root,
+    )
+
+
+def focused(chromium: Any, element: Any) -> bool:
+    return chromium.execute_script("return document.activeElement === arguments[0]", element)
+
+
+@every_page
+def test_explorers_are_moved_by_the_keyboard(page, visit, chromium):
+    visit(page)
+    for root in chromium.find_elements("css selector", ".lpa-explorer"):
+        controls = root.find_elements("css selector", "input, select")
+        assert controls
+        chromium.execute_script("arguments[0].focus()", controls[0])
+        for number, control in enumerate(controls):
+            if number:
+                press(chromium, Keys.TAB)
+            assert focused(chromium, control), "the next control is one tab away"
+            assert control.accessible_name, "a control that says what it is"
+            seen = [state(chromium, root)]
+            press(chromium, Keys.HOME)
+            is_list = control.tag_name == "select"
+            last = len(Select(control).options) - 1 if is_list else int(control.get_attribute("max"))
+            for _ in range(last):
+                seen.append(state(chromium, root))
+                press(chromium, Keys.ARROW_DOWN if is_list else Keys.ARROW_RIGHT)
+            seen.append(state(chromium, root))
+            assert all(len(before) == len(after) for before, after in itertools.pairwise(seen))
+            assert all(before != after for before, after in itertools.pairwise(seen[1:])), "a choice that shows nothing"
+        loaded = "return [...arguments[0].querySelectorAll('img')].every(i => i.naturalWidth > 0 && i.alt.length > 10)"
+        browser.settle(chromium)
+        assert chromium.execute_script(loaded, root)
+        assert root.find_elements("css selector", ".lpa-note") == []
+
+
+@every_page
+def test_quizzes_are_answered_by_the_keyboard(page, visit, chromium):
+    visit(page)
+    for form in chromium.find_elements("css selector", "form.lpa-quiz"):
+        radios = form.find_elements("css selector", "input[type=radio]")
+        said = form.find_element("css selector", "[role=status]")
+        button = form.find_element("css selector", "button")
+        chromium.execute_script("arguments[0].focus()", radios[0])
+        replies = []
+        for number, radio in enumerate(radios):
+            press(chromium, Keys.ARROW_DOWN if number else Keys.SPACE)
+            assert radio.is_selected()
+            assert focused(chromium, radio)
+            assert said.text == "", "no reply before it is asked for"
+            press(chromium, Keys.TAB, Keys.ENTER)
+            assert focused(chromium, button)
+            replies.append(said.text)
+            press(chromium, Keys.SHIFT, Keys.TAB, Keys.NULL)
+        assert len(set(replies)) == len(radios)
+        assert [reply.partition(".")[0] for reply in replies].count("Right") == 1
+
+
+@every_page
+def test_axe_finds_no_serious_barrier(page, visit, chromium):
+    visit(page)
+    axe = importlib.resources.files("selenium_axe_python").joinpath("axe-core", "axe.min.js").read_text("utf8")
+    chromium.set_script_timeout(300)
+    barriers = []
+    for theme in ("light", "dark"):
+        chromium.execute_script("document.documentElement.dataset.theme = arguments[0]", theme)
+        chromium.execute_script("window.axe || (0, eval)(arguments[0])", axe)
+        barriers += [(theme, *barrier) for barrier in chromium.execute_async_script(AXE)]
+    assert barriers == []
+
+
 @both_ways
 def test_search_finds_a_page_without_a_network(scheme, visit, chromium):
     visit("search.html", scheme, query="?q=attention")
@@ -254,6 +349,8 @@ def test_page_loads_only_the_scripts_it_uses(page):
     assert [name for name, times in Counter(names).items() if times > 1] == []
     assert ("tex-svg-full.js" in names) == bool(parsed(page).select(".math"))
     assert "thebe" not in str(parsed(page)).lower()
+    inline = parsed(page).select(".bd-article-container script")
+    assert [str(tag)[:80] for tag in inline if tag.find_parent(class_=["lpa-explorer", "lpa-quizzes"]) is None] == []
 
 
 def test_figures_carry_the_number_of_their_chapter():

@@ -182,6 +182,17 @@ def test_settings_of_thebe_leave_the_page_and_other_raw_parts_stay():
     assert [node.astext() for node in document.findall(nodes.raw)] == ["<b>own</b>"]
 
 
+def test_markup_that_hinders_screen_readers_is_mended():
+    listed = '<dl class="simple">\n<dt>a</dt>\n<dd>b</dd>\n</dl>'
+    signature = "<dt>f(\n\n<dl>\n<dd><em>x</em>,</dd>\n<dd><em>y</em>,</dd>\n</dl>\n\n)</dt>"
+    context = {"body": f'<div role="list" class="citation-list"></div>{listed}{signature}'}
+    lpa_book.mend_markup(None, "book/api/attention", "page.html", context, None)
+    assert context["body"] == (
+        f'<div class="citation-list"></div>{listed}<dt>f(\n\n<div class="sig-params">\n'
+        "<div><em>x</em>,</div>\n<div><em>y</em>,</div>\n</div>\n\n)</dt>"
+    )
+
+
 @pytest.mark.parametrize("url", ["", "https://github.com/owner/name"])
 def test_buttons_appear_with_the_address_only(tmp_path, url):
     if url:

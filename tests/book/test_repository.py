@@ -6,6 +6,8 @@ import shutil
 import subprocess
 import tomllib
 
+import bootstrap
+import nbformat
 import notebooks
 import pytest
 import repository
@@ -110,7 +112,13 @@ def test_every_work_in_the_bibliography_is_a_page_or_paper_with_an_address():
 def clone(tmp_path):
     for name in ("CITATION.cff", "pyproject.toml", "README.md"):
         shutil.copy(ROOT / name, tmp_path / name)
+    (tmp_path / "book").mkdir()
+    shutil.copy(ROOT / notebooks.chapters()[0], tmp_path / "book")
     return tmp_path
+
+
+def files(folder):
+    return [path for path in folder.rglob("*") if path.is_file()]
 
 
 def test_setting_the_address_twice_leaves_nothing_of_the_first(clone):
@@ -120,15 +128,18 @@ def test_setting_the_address_twice_leaves_nothing_of_the_first(clone):
     assert yaml.safe_load((clone / "CITATION.cff").read_text())["repository-code"] == "https://github.com/two/second"
     urls = tomllib.loads((clone / "pyproject.toml").read_text())["project"]["urls"]
     assert urls == {"Repository": "https://github.com/two/second"}
-    assert not [path.name for path in clone.iterdir() if "one/first" in path.read_text()]
+    (chapter,) = (clone / "book").glob("*.ipynb")
+    first = bootstrap.first_code_cell(nbformat.read(chapter, as_version=4))
+    assert first.source == bootstrap.source("https://github.com/two/second")
+    assert not [path.name for path in files(clone) if "one/first" in path.read_text()]
 
 
 @pytest.mark.parametrize("url", ["", "OWNER/REPO", "http://github.com/a/b", "https://github.com/a"])
 def test_something_else_than_an_address_is_refused(clone, url):
-    before = {path.name: path.read_bytes() for path in clone.iterdir()}
+    before = {path.name: path.read_bytes() for path in files(clone)}
     with pytest.raises(ValueError, match="must look like https"):
         repository.set_address(url, clone)
-    assert {path.name: path.read_bytes() for path in clone.iterdir()} == before
+    assert {path.name: path.read_bytes() for path in files(clone)} == before
 
 
 def test_the_address_stands_only_where_it_is_set():

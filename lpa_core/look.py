@@ -1,0 +1,102 @@
+"""Picture in, maps out: where a trained model looks, in one call and for pictures as people hold them."""
+
+from collections.abc import Sequence
+from os import PathLike
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from .classifier import AttentionClassifier, AttentionOutput, enlarged
+from .data import normalise
+from .pictures import Picture, read_picture
+from .trunks import evaluating
+from .weights import Trained, load_weights
+
+__all__ = ["Look", "look_at"]
+
+Model = AttentionClassifier | Trained | str | PathLike[str]
+
+
+class Look(NamedTuple):
+    """What a model made of one picture.
+
+    * ``picture``: as the model took it, before it was normalised.
+    * ``maps``: the attention weights of every level, shallow to deep, enlarged to the picture, as
+      ``models.attention_maps`` gives them.
+    * ``output``: logits, attended vectors, weights in their own sizes and g: a batch of one.
+    * ``classes``: the names of the classes; their numbers where the model has no names.
+    """
+
+    picture: UInt8[Tensor, "c h w"]
+    maps: tuple[Float[Tensor, "h w"], ...]
+    output: AttentionOutput
+    classes: tuple[str, ...]
+
+    @property
+    def probabilities(self) -> dict[str, float]:
+        """Class to probability (softmax of the logits), the most probable first."""
+        values, order = self.output.logits[0].float().softmax(dim=0).sort(descending=True, stable=True)
+        return {self.classes[i]: p for i, p in zip(order.tolist(), values.tolist(), strict=True)}
+
+    @property
+    def prediction(self) -> str:
+        """The most probable class."""
+        return next(iter(self.probabilities))
+
+
+def look_at(
+    model: Model,
+    picture: Picture,
+    *,
+    size: int | tuple[int, int] | None = None,
+    classes: Sequence[str] | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+) -> Look:
+    """Show a model one picture, and see what it takes it for and where it looks, at every level.
+
+    ``look_at("digits-pc", "photo.jpg").maps``. Runs in eval mode without gradients and leaves the model as it was.
+
+    Args:
+        model: the name of shipped weights, a ``.safetensors`` file, a run folder, what ``load_weights`` gave, or any
+            model of ``lpa_core.models``.
+        picture: a file, a PIL image, an array or a tensor, not normalised; see ``read_picture``.
+        size: height and width that the picture is scaled and cut to. None: as the model was trained, where its weights
+            say so, else the picture's own.
+        classes, mean, std: the names of the classes, and what pictures in [0, 1] were normalised with in training. They
+            come with weights; for a bare model ``mean`` and ``std`` must be given.
+
+    Raises: as ``load_weights`` and ``read_picture``; TypeError on a ``model`` of another kind; ValueError where
+        ``mean`` and ``std`` are missing or given twice, ``classes`` do not number the logits, or there are no levels.
+    """
+    if not isinstance(model, AttentionClassifier | Trained):
+        if not isinstance(model, str | PathLike):
+            raise TypeError(
+                f"model must be weights (a name, a file, a run folder), what load_weights gave, or an "
+                f"AttentionClassifier; got {type(model).__name__}"
+            )
+        model = load_weights(model)
+    if isinstance(model, Trained):
+        if mean is not None or std is not None or classes is not None:
+            raise ValueError("classes, mean and std come with the weights; give them for a bare model only")
+        model, info = model
+        classes, mean, std, size = info.classes, info.mean, info.std, info.size if size is None else size
+    elif mean is None or std is None:
+        raise ValueError(
+            "mean and std must be given for a model without weights to name them: what its pictures were normalised "
+            "with, (0.485, 0.456, 0.406) and (0.229, 0.224, 0.225) for torchvision's pretrained networks"
+        )
+    if not model.estimators:
+        raise ValueError(f"model must have levels to look at; combine={model.combine!r} classifies from g alone")
+    if classes is not None and len(classes) != model.num_classes:
+        raise ValueError(f"classes must name the {model.num_classes} logits; got {len(classes)}")
+    pixels = read_picture(picture, size=size, channels=model.trunk.in_channels)
+    example = next(model.parameters())
+    prepared = normalise(pixels[None], mean, std).to(example.device, example.dtype)
+    with torch.no_grad(), evaluating(model):
+        output = model.attend(prepared)
+    maps = enlarged(output.attended, (pixels.shape[1], pixels.shape[2]))
+    names = tuple(map(str, range(model.num_classes) if classes is None else classes))
+    return Look(pixels, tuple(m[0].cpu() for m in maps), output, names)

@@ -1,0 +1,115 @@
+"""A quiz: questions with choices and a word on each choice, as plain HTML like the explorers."""
+
+import html
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from .explorer import STYLE
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question with its choices.
+
+    Attributes:
+        text: the question.
+        choices: choice -> feedback on it, in the order shown.
+        answer: the right choice, one of ``choices``.
+
+    Texts may hold ``code`` between backticks and *emphasis* between stars; nothing else is read as markup.
+
+    Raises: ValueError with fewer than two choices, an empty text, or an ``answer`` that is none of them.
+    """
+
+    text: str
+    choices: Mapping[str, str]
+    answer: str
+
+    def __post_init__(self) -> None:
+        if len(self.choices) < 2:
+            raise ValueError(f"choices of {self.text!r} must be at least two; got {len(self.choices)}")
+        if not all(part.strip() for part in (self.text, *self.choices, *self.choices.values())):
+            raise ValueError(f"the question {self.text!r} must have no empty text, choice or feedback")
+        if self.answer not in self.choices:
+            raise ValueError(f"answer must be one of {list(self.choices)}; got {self.answer!r}")
+
+
+class Quiz:
+    """Questions with radio buttons and feedback on every choice. Where no script may run, the answers unfold.
+
+    Show it by making it the last expression of a cell.
+
+    Raises: ValueError without questions.
+    """
+
+    def __init__(self, questions: Sequence[Question]) -> None:
+        if not questions:
+            raise ValueError("questions must hold at least one question; got none")
+        self.questions = tuple(questions)
+
+    def __repr__(self) -> str:
+        return f"<Quiz of {len(self.questions)} question{'s' * (len(self.questions) != 1)}>"
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+        return {"text/html": self.html(), "text/plain": repr(self)}
+
+    def html(self) -> str:
+        """HTML that needs nothing else."""
+        forms = "".join(map(_form, self.questions))
+        return f'<div class="lpa-quizzes"><style>{STYLE}</style>{forms}<script>{SCRIPT}</script></div>'
+
+
+def quiz(text: str, choices: Mapping[str, str], answer: str) -> Quiz:
+    """A quiz of one question: ``quiz("Does g matter?", {"Yes": "Why?", "No": "It cancels."}, "No")``.
+
+    Raises: as ``Question``.
+    """
+    return Quiz([Question(text, choices, answer)])
+
+
+# Inside ---------------------------------------------------------------------------------------------------------------
+
+
+def _marked(text: str) -> str:
+    """Escaped, with `code` and *emphasis*."""
+    text = re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text))
+    return re.sub(r"\*([^*\s][^*]*)\*", r"<em>\1</em>", text)
+
+
+def _form(question: Question) -> str:
+    """A form of its own, so that equal names in another one do not matter."""
+    radios = "".join(
+        f'<label><input type="radio" name="choice" value="{place}" autocomplete="off" disabled>'
+        f"<span>{_marked(choice)}</span></label>"
+        for place, choice in enumerate(question.choices)
+    )
+    answers = "".join(
+        f"<li><strong>{_marked(choice)}</strong>: <span>{'Right.' if choice == question.answer else 'No.'} "
+        f"{_marked(feedback)}</span></li>"
+        for choice, feedback in question.choices.items()
+    )
+    return (
+        f'<form class="lpa-quiz"><fieldset><legend>{_marked(question.text)}</legend>{radios}</fieldset>'
+        f'<button type="submit" disabled>Check</button><p role="status"></p>'
+        f"<details><summary>Answers</summary><ul>{answers}</ul></details></form>"
+    )
+
+
+SCRIPT = """
+(() => {
+  for (const form of document.querySelectorAll("form.lpa-quiz:not([data-ready])")) {
+    form.dataset.ready = "";
+    form.querySelector("details").hidden = true;
+    form.querySelectorAll(":disabled").forEach(element => { element.disabled = false; });
+    const status = form.querySelector("[role=status]");
+    form.addEventListener("change", () => { status.textContent = ""; });
+    form.addEventListener("submit", event => {
+      event.preventDefault();
+      const chosen = form.querySelector(":checked");
+      if (chosen) status.innerHTML = form.querySelectorAll("li > span")[chosen.value].innerHTML;
+      else status.textContent = "Choose an answer first.";
+    });
+  }
+})();
+"""
