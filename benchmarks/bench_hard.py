@@ -51,4 +51,9 @@ def measure() -> Iterator[dict[str, Any]]:
 def run() -> Iterator[Row]:
     for entry in measure():
         note = f"{entry['macs'] / 1e6:.1f} M multiply-accumulates, {entry['positions']} positions"
-        yield Row(f"look, {entry['model']}, {entry['side']}x{entry['side']}", entry["milliseconds"], "processor ms/picture", note)
+        yield Row(
+            f"look, {entry['model']}, {entry['side']}x{entry['side']}",
+            entry["milliseconds"],
+            "processor ms/picture",
+            note,
+        )
