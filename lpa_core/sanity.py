@@ -147,8 +147,9 @@ def randomisation_check(
     Args:
         targets: the class explained in every network; None for the trained network's prediction.
         method, options: as in ``posthoc.explain``.
-        layers: names of modules, in the order in which they are randomised, each with all it contains; None for
-            every module's own parameters, those of the last to run first (``parameter_layers``).
+        layers: names of modules, in the order in which they are randomised, each with all it contains; ``""`` is the
+            whole network at once. None for every module's own parameters, those of the last to run first
+            (``parameter_layers``).
         clusters: as in ``metrics.cluster_interval``.
         seed: of the random weights, and of the baselines.
 

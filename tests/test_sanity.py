@@ -192,6 +192,21 @@ def test_the_check_is_what_doing_it_by_hand_gives(mode):
     assert all(abs(row.spearman.mean) < 0.9 for row in rows)
 
 
+def test_the_empty_name_randomises_the_whole_network_at_once():
+    model, images = net(), pictures()
+    changed = copy.deepcopy(model)
+    randomise(changed, generator=torch.Generator().manual_seed(2))
+    expected = similarity(
+        "AttentionClassifier",
+        explain(model, images, 2, method="hirescam"),
+        explain(changed, images, 2, method="hirescam"),
+        seed=2,
+    )
+    rows = randomisation_check(model, images, 2, method="hirescam", layers=[""], seed=2)
+    assert rows[0] == expected
+    assert [row.name for row in rows[1:]] == ["random map", "centre prior"]
+
+
 def test_the_class_explained_stays_that_of_the_trained_network():
     model, images = net(), pictures(8)
     predicted = model(images).argmax(dim=1)

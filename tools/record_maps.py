@@ -1,0 +1,280 @@
+"""Judge the maps of three networks and write one record a network: ``python tools/record_maps.py``.
+
+The networks are the shipped weights digits-pc and digits-dp, and digits-uniform: the control, trained here by the same
+recipe with all weights equal. Every post-hoc method, every level of attention, a random map and a centre prior get
+every score on the same test pictures of digits in clutter. Networks whose record exists are skipped; ``--again`` makes
+all anew. The chapter on judging maps reads these files, ``book/results/maps-*.json``.
+"""
+
+import argparse
+import hashlib
+import json
+import math
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from lpa_core import (  # noqa: E402
+    data,
+    faithfulness,
+    interventions,
+    metrics,
+    posthoc,
+    provenance,
+    robustness,
+    sanity,
+    training,
+    weights,
+)
+from lpa_core.files import write_atomic  # noqa: E402
+from lpa_core.presets import preset  # noqa: E402
+
+FORMAT = 1
+RESULTS = ROOT / "book" / "results"
+LEVELS = 3
+# Row of the table -> keyword arguments of ``posthoc.explain``, all others at their defaults; 20 steps are enough here.
+METHODS: dict[str, dict[str, Any]] = {
+    "occlusion": {"method": "occlusion"},
+    "saliency": {"method": "saliency"},
+    "gradient × input": {"method": "gradient_x_input"},
+    "integrated gradients": {"method": "integrated_gradients", "steps": 20},
+    "DeconvNet": {"method": "deconvnet"},
+    "guided backprop": {"method": "guided_backprop"},
+    "CAM": {"method": "cam"},
+    "Grad-CAM": {"method": "grad_cam"},
+    "guided Grad-CAM": {"method": "guided_grad_cam"},
+    "HiResCAM": {"method": "hirescam"},
+} | {f"attention, level {s + 1}": {"method": "attention", "level": s} for s in range(LEVELS)}
+BASELINES = ("random map", "centre prior")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How much is measured; each number of pictures counts from the first of the test split."""
+
+    seed: int = 0
+    located: int = 200  # pictures for pointing game, energy and IoU
+    curves: int = 128  # for insertion and deletion ...
+    steps: int = 10  # ... each in so many steps
+    baseline: str = "blur"
+    checked: int = 32  # for sanity, sensitivity and the steadiness under attack
+    draws: int = 3  # random networks
+    radius: float = 0.1  # of the noise, in units of the normalised pictures: about 5/255
+    samples: int = 2  # noises a picture
+    epsilons: tuple[float, ...] = (1 / 255, 2 / 255, 4 / 255, 8 / 255)
+    answered: int = 500  # for accuracies: under attack, and under interventions
+
+
+# Networks -------------------------------------------------------------------------------------------------------------
+
+
+def shipped(name: str) -> tuple[torch.nn.Module, dict[str, Any]]:
+    """Weights of the package, and what the record says of them."""
+    model, info = weights.load_weights(name)
+    return model, {"sha256": info.sha256, "config": info.config, "training": info.provenance, "results": info.scores}
+
+
+def control() -> tuple[torch.nn.Module, dict[str, Any]]:
+    """The same network with uniform weights, trained by the same recipe and seed; its whole run goes on record."""
+    run = training.train(preset("quick", "digits", compatibility="uniform"), device="cpu", progress=False)
+    about = {key: run.info[key] for key in ("config", "commit", "versions", "device", "threads", "data", "parameters")}
+    with tempfile.TemporaryDirectory() as folder:
+        train = data.load("digits", "train", n=1)
+        sha256 = weights.save_weights(
+            Path(folder, "weights.safetensors"),
+            run.model,
+            classes=train.classes,
+            mean=train.mean,
+            std=train.std,
+            scores={},
+            provenance={},
+        )
+    return run.model, {
+        "sha256": sha256,
+        "config": run.model.config,
+        "training": about | {"history": run.history},
+        "results": run.results,
+    }
+
+
+NETWORKS: dict[str, Callable[[], tuple[torch.nn.Module, dict[str, Any]]]] = {
+    "digits-pc": partial(shipped, "digits-pc"),
+    "digits-dp": partial(shipped, "digits-dp"),
+    "digits-uniform": control,
+}
+
+
+# Scores ---------------------------------------------------------------------------------------------------------------
+
+
+def measure(model: torch.nn.Module, test: data.ImageSet, settings: Settings) -> dict[str, Any]:
+    """All scores of one network, as plain values."""
+    model = model.to(memory_format=torch.channels_last)  # three times faster to differentiate on a CPU
+    images = test.float_images().contiguous(memory_format=torch.channels_last)
+    masks = metrics.box_masks(test.boxes, (images.shape[2], images.shape[3]))
+    sources, seed = test.sources, settings.seed
+    maps, refused = {}, {}
+    for name, options in METHODS.items():
+        try:
+            maps[name] = posthoc.explain(model, images[: settings.located], **options)
+        except ValueError as error:  # CAM fits no network whose head reads more than one level
+            refused[name] = str(error)
+    rows: dict[str, dict[str, Any]] = {name: {"options": METHODS[name]} for name in maps}
+    rows |= {name: {"options": None} for name in BASELINES}
+
+    n = settings.located
+    located = metrics.compare_maps(
+        maps, masks[:n], sources[:n], images=test.images[:n], clamp=True, seed=seed
+    )  # the positive part of signed maps counts for the energy
+    for row in located:
+        place = rows.setdefault(row.name, {"options": None})
+        place |= {score: plain(getattr(row, score)) for score in ("pointing", "energy", "iou")}
+
+    n = settings.curves
+    few = {name: each[:n] for name, each in maps.items()}
+    options = {"steps": settings.steps, "baseline": settings.baseline, "clusters": sources[:n], "seed": seed}
+    for curve in faithfulness.compare_curves(model, images[:n], few, **options):
+        rows[curve.name] |= {"insertion": plain(curve.insertion), "deletion": plain(curve.deletion)}
+
+    n = settings.checked
+    few, clusters = images[:n], sources[:n]
+    for name in maps:
+        rows[name]["sanity"] = [
+            randomised(model, few, METHODS[name], clusters, seed + draw) for draw in range(settings.draws)
+        ]
+    for name, pair in sanity_of_baselines(n, seed).items():
+        row = sanity.similarity(name, *pair, clusters, seed=seed)
+        rows[name]["sanity"] = [{key: plain(getattr(row, key)) for key in LIKENESS}]
+    methods = {name: METHODS[name] for name in maps}
+    for row in robustness.sensitivity(
+        model, few, methods=methods, radius=settings.radius, samples=settings.samples, clusters=clusters, seed=seed
+    ):
+        rows[row.name]["change"] = plain(row.change)
+
+    many = slice(settings.answered)
+    attack = {"epsilons": settings.epsilons, "mean": test.mean, "std": test.std, "seed": seed}
+    steady = robustness.fgsm_robustness(model, few, test.labels[:n], methods=methods, clusters=clusters, **attack)
+    one = {"level 3": METHODS["attention, level 3"]}  # here only the accuracy is wanted, on more pictures
+    attacked = robustness.fgsm_robustness(
+        model, images[many], test.labels[many], methods=one, clusters=sources[many], **attack
+    )
+    attacks = [
+        {
+            "epsilon": epsilon,
+            "accuracy": plain(accurate.accuracy),
+            "noise_accuracy": plain(accurate.noise_accuracy),
+            "stability": {name: plain(interval) for name, interval in maps_of.stability.items()},
+        }
+        for epsilon, maps_of, accurate in zip(settings.epsilons, steady, attacked, strict=True)
+    ]
+    changes = interventions.interventions(model, images[many], test.labels[many], clusters=sources[many], seed=seed)
+    return {
+        "rows": [{"name": name, "baseline": row["options"] is None, **row} for name, row in rows.items()],
+        "refused": refused,
+        "attacks": attacks,
+        "interventions": [
+            {
+                "change": row.change,
+                "level": row.level,
+                **{key: plain(getattr(row, key)) for key in ("accuracy", "fall", "changed")},
+            }
+            for row in changes
+        ],
+    }
+
+
+LIKENESS = ("spearman", "spearman_absolute", "ssim")
+
+
+def randomised(
+    model: torch.nn.Module, images: torch.Tensor, options: dict[str, Any], clusters: torch.Tensor, seed: int
+) -> dict[str, Any]:
+    """Likeness of the maps to those of a network with random weights throughout, and to maps that know nothing."""
+    network, *baselines = sanity.randomisation_check(
+        model, images, layers=[""], clusters=clusters, seed=seed, **options
+    )
+    own = {key: plain(getattr(network, key)) for key in LIKENESS}
+    return own | {f"like {row.name}": plain(row.spearman) for row in baselines}
+
+
+def sanity_of_baselines(n: int, seed: int) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    """What a random map (drawn anew) and a centre prior (always the same) would show for two networks."""
+    size = (10, 10)
+    random = (metrics.random_maps(n, size, seed=seed), metrics.random_maps(n, size, seed=seed + 1))
+    centre = metrics.centre_prior(n, size)
+    return {"random map": random, "centre prior": (centre, centre)}
+
+
+def plain(interval: metrics.Interval) -> list[float | int | None]:
+    """[mean, low, high, values, clusters, left out]; a number that does not exist is None."""
+    ends = [None if math.isnan(value) else round(value, 4) for value in interval[:3]]
+    return [*ends, *interval[3:]]
+
+
+# Records --------------------------------------------------------------------------------------------------------------
+
+
+def run(name: str, settings: Settings) -> None:
+    """Measure one network and write its record."""
+    started = time.process_time()
+    model, about = NETWORKS[name]()
+    test = data.load("digits", "test", n=max(settings.located, settings.answered))
+    scores = measure(model, test, settings)
+    record = {
+        "format": FORMAT,
+        "name": name,
+        "command": f"python tools/record_maps.py {name}",
+        "commit": provenance.commit(),
+        "versions": provenance.versions(),
+        "device": provenance.device_name(torch.device("cpu")),
+        "threads": torch.get_num_threads(),
+        "ended": provenance.now(),
+        "cpu_seconds": round(time.process_time() - started),
+        "seed": settings.seed,
+        "settings": asdict(settings),
+        "data": {"name": "digits", "split": "test", "n": len(test), "checksum": test.checksum},
+        "network": about,
+        **scores,
+    }
+    record["checksum"] = checksum(record)
+    RESULTS.mkdir(exist_ok=True)
+    write_atomic(path(name), json.dumps(record, allow_nan=False, ensure_ascii=False) + "\n")
+    print(f"{name}: {record['cpu_seconds']} CPU seconds", flush=True)
+
+
+def checksum(record: dict[str, Any]) -> str:
+    """sha256 of all of a record but its checksum: a slip of the pen in a file is noticed."""
+    rest = {key: value for key, value in record.items() if key != "checksum"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True, allow_nan=False).encode()).hexdigest()
+
+
+def path(name: str) -> Path:
+    return RESULTS / f"maps-{name}.json"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("names", nargs="*", default=list(NETWORKS), help=f"of {', '.join(NETWORKS)}; default: all")
+    parser.add_argument("--again", action="store_true", help="also networks whose record exists")
+    parser.add_argument("--threads", type=int, default=1, help="the shipped weights were trained with 1, the default")
+    arguments = parser.parse_args()
+    if unknown := set(arguments.names) - set(NETWORKS):
+        parser.error(f"there is no network {', '.join(sorted(unknown))}; there are {', '.join(NETWORKS)}")
+    torch.set_num_threads(arguments.threads)
+    for name in arguments.names:
+        if arguments.again or not path(name).exists():
+            run(name, Settings())
+
+
+if __name__ == "__main__":
+    main()
