@@ -42,7 +42,7 @@ from lpa_core.presets import preset  # noqa: E402
 FORMAT = 1
 RESULTS = ROOT / "book" / "results"
 LEVELS = 3
-# Row of the table -> keyword arguments of ``posthoc.explain``, all others at their defaults; 20 steps are enough here.
+# Row of the table -> keyword arguments of ``posthoc.explain``, others at their defaults (50 steps would take long).
 METHODS: dict[str, dict[str, Any]] = {
     "occlusion": {"method": "occlusion"},
     "saliency": {"method": "saliency"},
