@@ -1,0 +1,230 @@
+"""The recorded scores of maps keep their schema, are those of the shipped weights, and are what the chapter shows."""
+
+import contextlib
+import copy
+import json
+import math
+import os
+
+import nbformat
+import notebooks
+import pytest
+import record_maps
+import torch
+
+from lpa_core import data, metrics, posthoc, weights
+from lpa_core.presets import TrainConfig, preset
+
+STORED = {path.stem.removeprefix("maps-"): json.loads(path.read_text()) for path in record_maps.RESULTS.glob("maps-*")}
+CHAPTER = notebooks.ROOT / "book" / "08-judging-attention-maps.ipynb"
+# Score -> the least and the greatest it can be.
+RANGES = {
+    "pointing": (0, 1),
+    "energy": (0, 1),
+    "iou": (0, 1),
+    "insertion": (0, 1),
+    "deletion": (0, 1),
+    "change": (0, math.inf),
+    "accuracy": (0, 1),
+    "noise_accuracy": (0, 1),
+    "fall": (-1, 1),
+    "changed": (0, 1),
+}
+LIKENESS = (-1, 1)
+ONLY_LOCATED = {"blurred brightness", "uniform weights"}
+
+
+def check_interval(value: list, least: float, most: float) -> None:
+    mean, low, high, n, clusters, left_out = value
+    assert n >= clusters >= 0 <= left_out
+    assert n + left_out > 0
+    if mean is None:
+        assert n == 0
+    else:
+        assert least <= mean <= most
+        assert low is high is None or least <= low <= mean <= high <= most
+
+
+def check_schema(record: dict) -> None:
+    """Everything that the chapter reads is there, and is a number that can be."""
+    assert record["format"] == record_maps.FORMAT
+    assert record["checksum"] == record_maps.checksum(record), "the record was altered by hand"
+    assert record["name"] in record_maps.NETWORKS
+    assert record["command"] == f"python tools/record_maps.py {record['name']}"
+    assert all(record[key] for key in ("device", "ended", "threads", "versions", "settings", "data", "cpu_seconds"))
+    assert {"sha256", "config", "training", "results"} == set(record["network"])
+    settings = record_maps.Settings(**{**record["settings"], "epsilons": tuple(record["settings"]["epsilons"])})
+    assert settings.seed == record["seed"]
+
+    rows = {row["name"]: row for row in record["rows"]}
+    assert set(record["refused"]) | set(rows) == {*record_maps.METHODS, *record_maps.BASELINES, *ONLY_LOCATED}
+    for name, row in rows.items():
+        assert row["baseline"] == (name not in record_maps.METHODS)
+        assert row["options"] == record_maps.METHODS.get(name)
+        scores = ("pointing", "energy", "iou")
+        if name not in ONLY_LOCATED:
+            scores += ("insertion", "deletion", "change")
+            assert len(row["sanity"]) == (1 if row["baseline"] else settings.draws)
+            for draw in row["sanity"]:
+                assert {"spearman", "spearman_absolute", "ssim"} <= set(draw)
+                for value in draw.values():
+                    check_interval(value, *LIKENESS)
+        for score in scores:
+            check_interval(row[score], *RANGES[score])
+        assert row["pointing"][3] == settings.located
+
+    assert [attack["epsilon"] for attack in record["attacks"]] == list(settings.epsilons)
+    for attack in record["attacks"]:
+        for score in ("accuracy", "noise_accuracy"):
+            check_interval(attack[score], *RANGES[score])
+        assert set(attack["stability"]) == set(rows) - ONLY_LOCATED
+        for value in attack["stability"].values():
+            check_interval(value, *LIKENESS)
+    assert (record["interventions"][0]["change"], len(record["interventions"])) == ("none", 1 + 4 * 4)
+    for row in record["interventions"]:
+        for score in ("accuracy", "fall", "changed"):
+            check_interval(row[score], *RANGES[score])
+
+
+def check_scores(record: dict) -> None:
+    """The cheap scores again, from the weights and pictures of today."""
+    rows = {row["name"]: row for row in record["rows"]}
+    test = data.load("digits", "test", n=record["data"]["n"])
+    assert record["data"]["checksum"] == test.checksum, "other pictures: python tools/record_maps.py --again"
+    n = record["settings"]["located"]
+    masks = metrics.box_masks(test.boxes[:n], (40, 40))
+    chance = metrics.cluster_interval(masks.double().mean(dim=(1, 2)), test.sources[:n])
+    assert rows["uniform weights"]["pointing"][:3] == pytest.approx(chance[:3], abs=1e-4)
+    if record["name"] not in weights.available():  # the control: its maps are constant, whatever it has learned
+        for level in (1, 2, 3):
+            assert rows[f"attention, level {level}"]["pointing"][0] == pytest.approx(chance.mean, abs=1e-4)
+        return
+    model, info = weights.load_weights(record["name"])
+    assert record["network"]["sha256"] == info.sha256, "other weights: python tools/record_maps.py --again"
+    for name in ("attention, level 1", "attention, level 2", "attention, level 3", "Grad-CAM"):
+        maps = posthoc.explain(model, test.float_images(slice(0, n)), **rows[name]["options"])
+        scores = metrics.score_maps(maps, masks)
+        # Rounding may move one picture's largest value.
+        assert rows[name]["pointing"][0] == pytest.approx(scores.pointing.mean().item(), abs=1.01 / n), name
+        assert rows[name]["energy"][0] == pytest.approx(scores.energy.mean().item(), abs=1e-3), name
+
+
+def check(record: dict) -> None:
+    check_schema(record)
+    check_scores(record)
+
+
+@pytest.mark.parametrize("name", sorted(STORED))
+def test_a_stored_record_is_complete_and_of_these_weights(name):
+    assert STORED[name]["name"] == name
+    check(STORED[name])
+
+
+def test_the_control_stands_beside_what_it_controls_for():
+    assert set(STORED) in (set(), set(record_maps.NETWORKS))
+    for one in STORED.values():
+        assert one["settings"] == STORED["digits-uniform"]["settings"]
+        assert one["data"] == STORED["digits-uniform"]["data"]
+    training = STORED["digits-uniform"]["network"]["training"]
+    config = preset("quick", "digits", compatibility="uniform")
+    assert TrainConfig.from_dict(training["config"]) == config
+    assert len(training["history"]) == config.epochs
+    shipped = STORED["digits-pc"]["network"]["training"]
+    assert training["data"] == shipped["data"]
+    assert (training["config"]["seed"], training["threads"]) == (shipped["seed"], shipped["threads"])
+
+
+# Altered records are noticed ------------------------------------------------------------------------------------------
+
+
+def row_of(record: dict, name: str) -> dict:
+    return next(row for row in record["rows"] if row["name"] == name)
+
+
+ALTERATIONS = {
+    "a pointing game": lambda r: row_of(r, "attention, level 3")["pointing"].__setitem__(slice(0, 2), [0.9, 0.8]),
+    "an energy": lambda r: row_of(r, "Grad-CAM")["energy"].__setitem__(slice(0, 3), [0.5, 0.4, 0.6]),
+    "chance": lambda r: row_of(r, "uniform weights")["pointing"].__setitem__(slice(0, 2), [0.11, 0.1]),
+    "the weights": lambda r: r["network"].update(sha256="0" * 64),
+    "the pictures": lambda r: r["data"].update(checksum="sha256:0"),
+    "a lost row": lambda r: r["rows"].pop(3),
+    "a lost score": lambda r: row_of(r, "saliency").pop("deletion"),
+    "a correlation above 1": lambda r: row_of(r, "saliency")["sanity"][0].update(spearman=[1.2, 1, 1.4, 9, 9, 0]),
+    "a lost intervention": lambda r: r["interventions"].pop(),
+    "an option": lambda r: row_of(r, "occlusion")["options"].update(window=3),
+}
+
+
+@pytest.mark.parametrize("what", ALTERATIONS)
+def test_an_altered_record_is_noticed(what):
+    record = copy.deepcopy(STORED["digits-pc"])
+    ALTERATIONS[what](record)
+    with pytest.raises(AssertionError, match="altered by hand"):
+        check_schema(record)
+    record["checksum"] = record_maps.checksum(record)
+    with pytest.raises((AssertionError, KeyError)):
+        check(record)
+
+
+# The chapter ----------------------------------------------------------------------------------------------------------
+
+
+def table_cell() -> nbformat.NotebookNode:
+    cells = notebooks.code_cells(nbformat.read(CHAPTER, as_version=4))
+    return next(cell for cell in cells if "records = {" in cell.source)
+
+
+def table(folder) -> str:
+    """What the chapter's cell makes of the records in ``folder``."""
+    with contextlib.chdir(folder):
+        space: dict = {}
+        *code, last = table_cell().source.strip().rsplit("\n", 1)
+        exec(code[0], space)
+        return eval(last, space).data
+
+
+def test_the_chapters_table_is_made_of_the_records(tmp_path):
+    (stored,) = (output.data["text/html"] for output in table_cell().outputs)
+    assert stored == table(notebooks.ROOT / "book")
+    (tmp_path / "results").mkdir()
+    assert "not run yet" in table(tmp_path)
+    for name, record in STORED.items():
+        record = copy.deepcopy(record)
+        row_of(record, "HiResCAM")["deletion"][0] = 0.123
+        (tmp_path / "results" / f"maps-{name}.json").write_text(json.dumps(record))
+    assert table(tmp_path).count("0.12<br>") > stored.count("0.12<br>")
+
+
+# The tool -------------------------------------------------------------------------------------------------------------
+
+TINY = record_maps.Settings(
+    located=3, curves=2, steps=2, checked=2, draws=2, samples=1, epsilons=(4 / 255,), answered=4
+)
+
+
+def test_the_tool_writes_whole_records_and_skips_those_there_are(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(record_maps, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(record_maps, "Settings", lambda: TINY)
+    monkeypatch.setattr(record_maps, "preset", lambda *name, **model: preset(*name, **model, epochs=1, limit=64))
+    monkeypatch.setattr("sys.argv", ["record_maps.py", "digits-uniform", "--threads", str(torch.get_num_threads())])
+    record_maps.main()
+    assert os.listdir(tmp_path / "results") == ["maps-digits-uniform.json"]
+    written = record_maps.path("digits-uniform").read_text()
+    assert "digits-uniform" in capsys.readouterr().out
+    record = json.loads(written)
+    monkeypatch.undo()
+    check(record)
+    assert len(record["network"]["training"]["history"]) == 1
+    assert row_of(record, "attention, level 1")["sanity"][0]["spearman"][0] is None  # constant maps have no order
+    assert row_of(record, "centre prior")["sanity"][0]["spearman"][0] == 1
+    assert list(record["refused"]) == ["CAM"]
+
+    monkeypatch.setattr(record_maps, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(record_maps, "run", lambda *_: pytest.fail("it must be skipped"))
+    monkeypatch.setattr("sys.argv", ["record_maps.py", "digits-uniform", "--threads", str(torch.get_num_threads())])
+    record_maps.main()
+    assert record_maps.path("digits-uniform").read_text() == written
+    monkeypatch.setattr("sys.argv", ["record_maps.py", "digits"])
+    with pytest.raises(SystemExit):
+        record_maps.main()
+    assert "there is no network digits; there are digits-pc" in capsys.readouterr().err
