@@ -1,4 +1,4 @@
-"""The command line: ``python -m lpa_core data | train | evaluate | explain``. ``--help`` after any of them says more.
+"""The command line: ``python -m lpa_core data | train | evaluate | explain | record``. ``--help`` after any says more.
 
 Results go to standard output, as JSON; news and progress to standard error. Exit code 0 means done, 2 that something
 asked for is not possible: one line says what and what would be right.
@@ -26,6 +26,8 @@ from .files import write_atomic
 from .models import Combine
 from .presets import PRESETS, TrainConfig, preset
 from .recipe import evaluate, pick_device
+from .recording import record_run
+from .records import read_record
 from .training import train
 from .weights import WeightsInfo, available, load_weights
 
@@ -69,7 +71,7 @@ def parser() -> Parser:
     """The commands and their options."""
     top = Parser(prog="python -m lpa_core", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     top.add_argument("--version", action="version", version=__version__)
-    commands = top.add_subparsers(required=True, metavar="data | train | evaluate | explain")
+    commands = top.add_subparsers(required=True, metavar="data | train | evaluate | explain | record")
 
     def command(name: str, function: Any, text: str) -> Parser:
         made = commands.add_parser(name, help=text, description=text)
@@ -134,6 +136,16 @@ def parser() -> Parser:
         "--size", type=int, help="pixels of the shorter side that the picture is scaled to (default: as trained)"
     )
     show.add_argument("--device")
+
+    keep = command("record", _record, "Write the record of a run, finished or cut short, for the tables of the book.")
+    keep.add_argument("run", metavar="RUN", help="a run folder")
+    keep.add_argument("--name", help="of the variant, such as book-pc (default: the name of the folder)")
+    keep.add_argument(
+        "--to", default="book/results", metavar="DIR", help="folder of the records (default: %(default)s)"
+    )
+    keep.add_argument("--maps", type=int, default=0, metavar="N", help="draw the maps of the first N test pictures too")
+    keep.add_argument("--shipped", metavar="NAME", help="the weights in the package that came from this run")
+    _data_place(keep)
     return top
 
 
@@ -249,6 +261,24 @@ def _explain(options: argparse.Namespace, command: str) -> None:
     write_atomic(out, drawn.getvalue())
     probability, best = output.logits[0].softmax(dim=0).max(dim=0)
     _print({"class": info.classes[int(best)], "probability": round(float(probability), 4), "out": str(out)})
+
+
+def _record(options: argparse.Namespace, command: str) -> None:
+    if options.maps < 0:
+        raise ValueError(f"--maps must be at least 0; got {options.maps}")
+    if options.shipped is not None and options.shipped not in available():
+        raise ValueError(f"--shipped must be one of {', '.join(available())}; got {options.shipped!r}")
+    path = record_run(
+        options.run,
+        options.name or Path(options.run).resolve().name,
+        options.to,
+        shipped=options.shipped,
+        maps=options.maps,
+        root=options.root,
+        download=not options.no_download,
+    )
+    values = read_record(path).values
+    _print({"record": str(path), **{key: values[key] for key in ("cut_short", "results", "maps")}})
 
 
 def _class_number(target: str, classes: Sequence[str]) -> int:

@@ -103,6 +103,14 @@ def test_from_data_to_a_picture_of_attention(tmp_path, capsys, picture):
     with Image.open(png) as drawn:
         assert drawn.format == "PNG"
 
+    results = tmp_path / "results"
+    code, said, _ = run(capsys, "record", out, "--name", "tiny-dp", "--to", results, "--maps", 1)
+    assert (code, said["record"], said["cut_short"]) == (0, str(results / "digits-tiny-dp-3.json"), False)
+    assert said["results"]["test"] == trained["test"]
+    assert sorted(os.listdir(results)) == ["digits-tiny-dp-3.json", "digits-tiny-dp-3.png"]
+    assert "--maps must be at least 0" in refused(capsys, "record", out, "--maps", "-1")
+    assert "--shipped must be one of" in refused(capsys, "record", out, "--shipped", "nothing")
+
 
 @pytest.mark.parametrize(
     "options", [["--level", "2"], ["--method", "grad_cam"], ["--method", "saliency", "--target", "7"]]

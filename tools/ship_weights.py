@@ -1,15 +1,17 @@
-"""Put the weights of finished runs into the package: ``ship_weights.py digits-pc=runs/digits-pc …``.
+"""Put the weights of finished runs into the package: ``ship_weights.py [--half] digits-pc=runs/digits-pc …``.
 
-Each file is copied to ``lpa_core/_weights/`` and its sha256 written into ``SHIPPED`` in ``lpa_core/weights.py``, which
-``load_weights`` checks. The file itself says how it was made (``provenance``).
+Each goes to ``lpa_core/_weights/``, with ``--half`` as float16, and its sha256 into ``SHIPPED`` in
+``lpa_core/weights.py``, which ``load_weights`` checks. The file itself says how it was made (``provenance``), in a
+command without the places of the machine that made it.
 """
 
 import re
-import shutil
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
-from lpa_core.weights import load_weights
+from lpa_core.recording import public_command
+from lpa_core.weights import load_weights, save_weights
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER, SOURCE = ROOT / "lpa_core" / "_weights", ROOT / "lpa_core" / "weights.py"
@@ -17,13 +19,17 @@ TABLE = re.compile(r"^SHIPPED: dict\[str, str\] = \{.*?\}$", re.DOTALL | re.MULT
 
 
 def main(arguments: list[str]) -> None:
+    half = "--half" in arguments
+    arguments = [argument for argument in arguments if argument != "--half"]
     if not arguments or not all("=" in argument for argument in arguments):
-        raise SystemExit("usage: ship_weights.py NAME=RUN_FOLDER …")
+        raise SystemExit("usage: ship_weights.py [--half] NAME=RUN_FOLDER …")
     FOLDER.mkdir(exist_ok=True)
     for argument in arguments:
         name, run = argument.split("=", 1)
-        load_weights(run)  # refuses what is damaged or not ours before anything is touched
-        shutil.copyfile(Path(run) / "weights.safetensors", FOLDER / f"{name}.safetensors")
+        model, info = load_weights(run)  # refuses what is damaged or not ours before anything is touched
+        about = {key: value for key, value in asdict(info).items() if key not in ("config", "sha256")}
+        about["provenance"]["command"] = public_command(info.provenance.get("command"), name)
+        save_weights(FOLDER / f"{name}.safetensors", model, **about, half=half)
     hashes = {path.stem: load_weights(path).info.sha256 for path in sorted(FOLDER.glob("*.safetensors"))}
     rows = "".join(f'    "{name}": "{sha256}",\n' for name, sha256 in hashes.items())
     text, found = TABLE.subn(f"SHIPPED: dict[str, str] = {{\n{rows}}}", SOURCE.read_text(encoding="utf8"))

@@ -1,0 +1,126 @@
+"""From a run folder to its record, the JSON file that ``records`` reads, with a picture of its maps beside it."""
+
+import hashlib
+import io
+import json
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .checkpoint import RunFolder
+from .data import load
+from .files import write_atomic
+from .records import FIELDS, FORMAT, check, digest, stem
+from .weights import load_weights
+
+MOST_BYTES = 300_000  # of a picture
+PATHS = ("--out", "--root", "--tensorboard")  # options that say where things lie on one machine
+HOW_IT_RAN = ("--quiet", "--resume", "--no-download")  # options that decide no number
+
+
+def record_run(
+    run: str | Path,
+    name: str,
+    to: str | Path,
+    *,
+    shipped: str | None = None,
+    maps: int = 0,
+    root: str | Path | None = None,
+    download: bool = False,
+) -> Path:
+    """Write the record of ``run`` to the folder ``to``, and the maps of the first ``maps`` test pictures as PNG.
+
+    Raises: ValueError as ``record``, on a ``name`` that is no file name, where ``maps`` are asked of a model without
+        attention or of a run that was cut short, and on a picture above ``MOST_BYTES``; as ``data.load``.
+    """
+    values = record(run, name, shipped=shipped)
+    if maps:
+        picture = _maps(run, values["data"]["name"], maps, root, download)
+        file = f"{stem(values)}.png"
+        values["maps"] = {"file": file, "sha256": hashlib.sha256(picture).hexdigest(), "pictures": [*range(maps)]}
+        Path(to).mkdir(parents=True, exist_ok=True)
+        write_atomic(Path(to) / file, picture)
+    return write(values, to)
+
+
+def record(run: str | Path, name: str, *, shipped: str | None = None) -> dict[str, Any]:
+    """The record of the run folder ``run`` under ``name``; a run that is not finished is recorded as cut short.
+
+    ``shipped`` names the weights in the package that came from this run.
+
+    Raises: ValueError where ``run`` is no run folder, has no epoch yet, or contradicts itself.
+    """
+    if not name or not set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789-"):
+        raise ValueError(f"name must be made of a-z, 0-9 and hyphens; got {name!r}")
+    folder = RunFolder(Path(run))
+    if not Path(run).is_dir():
+        raise ValueError(f"run must be a run folder; there is none at {run}")
+    info = folder.read_info()
+    values = {key: info.get(key) for key in FIELDS if key in info}
+    values |= {
+        "format": FORMAT,
+        "name": name,
+        "seed": info["config"]["seed"],
+        "cut_short": not info["finished"],
+        "command": public_command(info["command"], name),
+        "ended": info.get("ended"),
+        "history": folder.read_history(),
+        "weights": {"sha256": info.get("sha256"), "shipped": shipped},
+        "maps": None,
+    }
+    values["digest"] = digest(values)
+    check(values)
+    return values
+
+
+def write(values: Mapping[str, Any], folder: str | Path) -> Path:
+    """Check a record and write it to ``folder`` under the name it must have; returns the path."""
+    values = {**values, "digest": digest(values)}
+    check(values)
+    path = Path(folder) / f"{stem(values)}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = [f' "{key}": {json.dumps(values[key], ensure_ascii=False)}' for key in FIELDS if key != "history"]
+    history = ",\n  ".join(json.dumps(entry) for entry in values["history"])
+    write_atomic(path, "{\n" + ",\n".join([*lines, f' "history": [\n  {history}\n ]']) + "\n}\n")
+    return path
+
+
+def public_command(command: str | None, name: str) -> str | None:
+    """A command line without the places of one machine: its run folder becomes ``runs/NAME``, its --root goes."""
+    if command is None:
+        return None
+    kept: list[str] = []
+    words = iter(shlex.split(command))
+    for word in words:
+        option, equals, _ = word.partition("=")
+        if option in PATHS:
+            if not equals:
+                next(words, None)
+            kept += ["--out", f"runs/{name}"] if option == "--out" else []
+        elif word not in HOW_IT_RAN:
+            kept.append(word)
+    return shlex.join(kept)
+
+
+def _maps(run: str | Path, data: str, count: int, root: str | Path | None, download: bool) -> bytes:
+    """The first ``count`` test pictures and their maps at every level, as PNG. They are the first: nobody chose."""
+    from .plotting import Figure, map_grid  # drawing takes a second to import
+
+    model, info = load_weights(run)
+    few = load(data, "test", root=root, download=download).subset(range(count))
+    with torch.no_grad():
+        output = model.attend(few.float_images())
+    if not output.attended:
+        raise ValueError("maps: this model has no attention, so there are no maps to draw")
+    named = zip(few.labels.tolist(), output.logits.argmax(dim=1).tolist(), strict=True)
+    labels = [f"{info.classes[true]}\n→ {info.classes[found]}" for true, found in named]
+    figure = Figure()
+    map_grid(few.images, [a.weights for a in output.attended], labels=labels, quantity="weight", figure=figure)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=120, metadata={"Software": None})
+    if len(drawn.getvalue()) > MOST_BYTES:
+        raise ValueError(f"maps: the picture has {len(drawn.getvalue()):,} bytes, more than {MOST_BYTES:,}; draw fewer")
+    return drawn.getvalue()
