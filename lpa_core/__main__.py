@@ -113,6 +113,7 @@ def parser() -> Parser:
     compiled = argparse.BooleanOptionalAction
     group.add_argument("--compile", action=compiled, help="torch.compile on a GPU (default: as the preset says)")
     group.add_argument("--quiet", action="store_true", help="no progress bar")
+    group.add_argument("--tensorboard", metavar="DIR", help="write each epoch's numbers for TensorBoard, if installed")
 
     score = command("evaluate", _evaluate, "Print accuracy and loss of a model on a data set, as JSON.")
     score.add_argument("model", metavar="MODEL", help=MODEL_HELP)
@@ -171,6 +172,11 @@ def _train(options: argparse.Namespace, command: str) -> None:
     known = {field.name for field in fields(TrainConfig)} - {"data", "model"} | MODEL_OPTIONS
     overrides = {name: value for name, value in vars(options).items() if name in known and value is not None}
     config = _config(options, overrides)
+    on_epoch = None
+    if options.tensorboard is not None:
+        from .tensorboard import scalars  # a package that few have
+
+        on_epoch = scalars(options.tensorboard)
     run = train(
         config,
         options.out,
@@ -179,6 +185,7 @@ def _train(options: argparse.Namespace, command: str) -> None:
         device=options.device,
         resume=options.resume,
         progress=not options.quiet,
+        on_epoch=on_epoch,
         checkpoint_seconds=options.checkpoint_seconds,
         command=command,
     )

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from .files import atomic, remove_leftovers, write_atomic
+from .presets import completed
 from .recipe import State
 
 FORMAT = 1
@@ -76,7 +77,7 @@ class RunFolder:
                 f"choose another folder"
             )
         info = self.read_info()
-        refuse_other(f"out: the run in {self.path} has another config", info["config"], config)
+        refuse_other(f"out: the run in {self.path} has another config", completed(info["config"]), config)
         return info
 
     def read_info(self) -> dict[str, Any]:

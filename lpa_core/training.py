@@ -27,7 +27,7 @@ from .classifier import AttentionClassifier
 from .data import Batches, ImageSet
 from .files import locked
 from .models import build
-from .presets import PRESETS, TrainConfig, preset
+from .presets import PRESETS, TrainConfig, completed, preset
 from .recipe import (
     Sets,
     State,
@@ -199,7 +199,8 @@ def _continue(
         refuse_other(f"data: the run in {folder.path} was made with other data", earlier["data"], info["data"])
         saved = folder.load()
         if saved is not None:
-            refuse_other(f"{folder.path}: checkpoint.pt has another config", saved["config"], info["config"])
+            there = completed(saved["config"])
+            refuse_other(f"{folder.path}: checkpoint.pt has another config", there, info["config"])
             refuse_other(f"{folder.path}: checkpoint.pt was made with other data", saved["data"], info["data"])
             restore(state, saved, device)
         if set(earlier["threads"]) != set(info["threads"]):
@@ -286,9 +287,8 @@ class _Watch:
         state.totals.zero_()
         self.save()
         self.folder.write_history(state.history)
-        self.bar.set_postfix(
-            {name: f"{entry[name]:.3f}" for name in ("train_loss", "validation_accuracy") if entry[name]}
-        )
+        shown = {name: f"{entry[name]:.3f}" for name in ("train_loss", "validation_accuracy") if entry[name]}
+        self.bar.set_postfix({**shown, "images/s": f"{entry['images_per_second']:.0f}"})
         if self.on_epoch is not None:
             with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
                 self.on_epoch(dict(entry), state.average)

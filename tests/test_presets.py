@@ -24,6 +24,7 @@ def test_a_config_survives_json():
         ({"momentum": 1.0}, "momentum must be at least 0 and below 1"),
         ({"momentum": 0.0}, "nesterov=True needs momentum"),
         ({"label_smoothing": -0.1}, "label_smoothing must be at least 0 and below 1"),
+        ({"cutmix": 1.0}, "cutmix must be at least 0 and below 1"),
         ({"ema": 1.0}, "ema must be at least 0 and below 1"),
         ({"warmup": 1.0}, "warmup must be"),
         ({"weight_decay": -1.0}, "weight_decay must be at least 0"),
@@ -77,6 +78,13 @@ def test_the_paper_preset_is_the_authors_recipe():
     assert (config.momentum, config.nesterov, config.decay_all, config.schedule) == (0.9, False, True, "halving")
     assert (config.flip, config.crop, config.ema, config.label_smoothing) == (True, 0, 0.0, 0.0)
     assert preset("paper", "svhn").lr == 0.1
+
+
+def test_the_long_preset_is_the_book_preset_with_time_and_cutmix():
+    book, long = (preset(name, "cifar100").to_dict() for name in ("book", "long"))
+    differ = {key: long[key] for key in book if book[key] != long[key]}
+    assert differ == {"epochs": 200, "cutmix": 0.5, "label_smoothing": 0.0}
+    assert long["ema"] > 0
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,8 @@ from lpa_core.recipe import (
     Sets,
     State,
     check_sets,
+    cross_entropy,
+    cutmix,
     decay_groups,
     evaluate,
     fit,
@@ -44,7 +46,7 @@ def make_state(config, seed=0):
 
 
 def test_the_loop_does_what_a_plain_loop_does():
-    config = tiny_config(model={"builder": "small_attention_net"}, crop=0, flip=False, ema=0.0)
+    config = tiny_config(model={"builder": "small_attention_net"}, crop=0, flip=False, cutmix=0.0, ema=0.0)
     state, plain = make_state(config), make_state(config)
     batches = Batches(tiny_set(), 8, seed=config.seed)
     fit(state, batches, config, after_step=nothing, after_epoch=lambda: setattr(state, "batch", 0))
@@ -90,11 +92,68 @@ def test_the_loop_starts_where_the_state_stands_and_reports_every_step():
 
 
 def test_the_loop_learns():
-    config = tiny_config(model={"builder": "small_attention_net"}, epochs=12, flip=False, crop=0, ema=0.0, lr=0.1)
+    config = tiny_config(
+        model={"builder": "small_attention_net"}, epochs=12, flip=False, crop=0, cutmix=0.0, ema=0.0, lr=0.1
+    )
     state = make_state(config)
     batches = Batches(tiny_set(n=96), 8)
     fit(state, batches, config, after_step=nothing, after_epoch=lambda: setattr(state, "batch", 0))
     assert evaluate(state.model, tiny_set("test"))["accuracy"] > 0.9
+
+
+# --- CutMix -----------------------------------------------------------------------------------------------------------
+
+
+def constant_pictures(n=6, size=16):
+    """Picture i is i everywhere, and so is its label."""
+    labels = torch.arange(n)
+    return labels.float()[:, None, None, None].expand(n, 3, size, size).contiguous(), labels
+
+
+def test_a_box_of_the_neighbour_is_pasted_and_the_loss_is_shared_by_its_area():
+    config, (images, labels) = tiny_config(cutmix=0.999999, label_smoothing=0.0), constant_pictures()
+    shares = []
+    for step in range(200):
+        mixed, wanted = cutmix(images, labels, config, step)
+        assert [w[0].tolist() for w in wanted] == [[0, 1, 2, 3, 4, 5], [5, 0, 1, 2, 3, 4]]
+        from_neighbour = mixed == labels.roll(1).float()[:, None, None, None]
+        assert torch.equal(from_neighbour[:1].expand_as(from_neighbour), from_neighbour)  # one box for the batch
+        assert torch.equal(mixed[~from_neighbour], images[~from_neighbour])
+        inside = from_neighbour[0, 0]
+        rows, columns = inside.any(1), inside.any(0)
+        assert torch.equal(inside, rows[:, None] & columns[None])  # a box
+        assert wanted[1][1] == pytest.approx(inside.float().mean().item())
+        assert wanted[0][1] == pytest.approx(1 - wanted[1][1])
+        shares.append(wanted[1][1])
+    assert torch.equal(images.amin((1, 2, 3)), labels.float())  # the batch itself stays as it was
+    # The area is uniform, and what reaches over the edge is cut off: for a middle anywhere, a side of s keeps
+    # s (1 - s / 4) on average, so the mean is the integral of (sqrt(a) (1 - sqrt(a) / 4))^2 = 0.5 - 0.2 + 1/48.
+    assert sum(shares) / len(shares) == pytest.approx(0.5 - 0.2 + 1 / 48, abs=0.06)
+
+
+def test_the_asked_for_share_of_the_batches_is_mixed_by_seed_and_step_alone():
+    images, labels = constant_pictures()
+    config = tiny_config(cutmix=0.5)
+    mixed = [len(cutmix(images, labels, config, step)[1]) == 2 for step in range(400)]
+    assert 160 <= sum(mixed) <= 240
+    torch.manual_seed(0)
+    again = [len(cutmix(images, labels, config, step)[1]) == 2 for step in range(400)]
+    other = [len(cutmix(images, labels, tiny_config(cutmix=0.5, seed=6), step)[1]) == 2 for step in range(400)]
+    assert mixed == again != other
+    unmixed, wanted = cutmix(images, labels, tiny_config(), 0)
+    assert unmixed is images
+    assert wanted == [(labels, 1.0)]
+
+
+def test_the_shared_loss_is_the_cross_entropy_with_mixed_labels():
+    images, labels = constant_pictures()
+    config = tiny_config(cutmix=0.999999, label_smoothing=0.1)
+    _, wanted = cutmix(images, labels, config, 3)
+    logits = torch.randn(6, 6, generator=torch.Generator().manual_seed(0))
+    soft = sum(share * F.one_hot(names, 6) for names, share in wanted)
+    expected = F.cross_entropy(logits, soft, label_smoothing=0.1)
+    assert cross_entropy(logits, wanted, config).item() == pytest.approx(expected.item(), rel=1e-6)
+    assert len(wanted) == 2
 
 
 # --- its parts --------------------------------------------------------------------------------------------------------

@@ -277,6 +277,19 @@ def test_a_checkpoint_of_other_data_or_another_config_is_refused(tmp_path):
     refuse(ValueError, r"checkpoint\.pt has another config: epochs is 9 there, 2 here", out=out, resume=True)
 
 
+def test_a_run_from_before_a_field_was_added_goes_on(tmp_path):
+    out, config = tmp_path / "run", tiny_config(cutmix=0.0)
+    stopped_after(2, out, config)
+    info, state = json.loads((out / "run.json").read_text()), load_checkpoint(out / "checkpoint.pt")
+    del info["config"]["cutmix"], state["config"]["cutmix"]
+    (out / "run.json").write_text(json.dumps(info))
+    save_checkpoint(out / "checkpoint.pt", state)
+    refuse(ValueError, "cutmix is 0.0 there, 0.5 here", tiny_config(), out, resume=True)
+    run = train(config, out, resume=True, sets=tiny_sets(), device="cpu", progress=False)
+    whole = train(config, sets=tiny_sets(), device="cpu", progress=False)
+    assert same_tensors(run.model.state_dict(), whole.model.state_dict())
+
+
 def test_a_damaged_checkpoint_is_refused_and_kept(tmp_path):
     out = tmp_path / "run"
     stopped_after(2, out)

@@ -38,7 +38,7 @@ def tiny_sets(**options):
 
 
 def tiny_config(**changes):
-    """Dropout, crops, flips and an average: everything that draws random numbers or has a state."""
+    """Dropout, crops, flips, CutMix and an average: everything that draws random numbers or has a state."""
     values = {
         "data": "tiny",
         "model": {"builder": "attention_vgg", "width": 0.02, "levels": 2},
@@ -49,6 +49,7 @@ def tiny_config(**changes):
         "ema": 0.9,
         "crop": 2,
         "flip": True,
+        "cutmix": 0.5,
         "seed": 5,
     }
     return TrainConfig(**{**values, **changes})
