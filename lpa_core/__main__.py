@@ -1,4 +1,4 @@
-"""The command line: ``python -m lpa_core data | train | evaluate | explain | record``. ``--help`` after any says more.
+"""The command line: ``python -m lpa_core data | train | sweep | evaluate | explain | record``; each has ``--help``.
 
 Results go to standard output, as JSON; news and progress to standard error. Exit code 0 means done, 2 that something
 asked for is not possible: one line says what and what would be right.
@@ -28,6 +28,7 @@ from .presets import PRESETS, TrainConfig, preset
 from .recipe import evaluate, pick_device
 from .recording import record_run
 from .records import read_record
+from .sweep import SWEEPS, VARIANTS, combined, named, sweep
 from .training import train
 from .weights import WeightsInfo, available, load_weights
 
@@ -71,7 +72,7 @@ def parser() -> Parser:
     """The commands and their options."""
     top = Parser(prog="python -m lpa_core", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     top.add_argument("--version", action="version", version=__version__)
-    commands = top.add_subparsers(required=True, metavar="data | train | evaluate | explain | record")
+    commands = top.add_subparsers(required=True, metavar="data | train | sweep | evaluate | explain | record")
 
     def command(name: str, function: Any, text: str) -> Parser:
         made = commands.add_parser(name, help=text, description=text)
@@ -114,6 +115,28 @@ def parser() -> Parser:
     group.add_argument("--compile", action=compiled, help="torch.compile on a GPU (default: as the preset says)")
     group.add_argument("--quiet", action="store_true", help="no progress bar")
     group.add_argument("--tensorboard", metavar="DIR", help="write each epoch's numbers for TensorBoard, if installed")
+
+    many = command(
+        "sweep", _sweep, "Train many runs, one after another; stopped and started again, none is made twice."
+    )
+    many.add_argument("name", nargs="?", metavar="NAME", help=f"a named sweep on CIFAR-100: {', '.join(SWEEPS)}")
+    many.add_argument("--out", required=True, metavar="DIR", help="folder of the run folders")
+    many.add_argument("--minutes", type=float, help="stop after so long; the same command goes on")
+    many.add_argument("--to", metavar="DIR", help="write a record of each finished run, as record does")
+    many.add_argument("--maps", type=int, default=0, metavar="N", help="with the maps of the first N test pictures")
+    _data_place(many)
+    group = many.add_argument_group("what to train, in place of NAME")
+    group.add_argument("--data", help=DATA_HELP)
+    group.add_argument("--preset", choices=PRESETS, help="recipe to start from (default: quick)")
+    group.add_argument("--variants", nargs="+", metavar="V", default=["pc"], help=f"of {', '.join(VARIANTS)}")
+    group.add_argument("--seeds", nargs="+", type=int, metavar="N", default=[0])
+    for option, kind in (("epochs", int), ("batch-size", int), ("width", float), ("limit", int)):
+        group.add_argument(f"--{option}", type=kind, help="as in train, for every run")
+    group = many.add_argument_group("how it runs")
+    group.add_argument("--device")
+    group.add_argument("--threads", type=int)
+    group.add_argument("--checkpoint-seconds", type=float, default=30.0)
+    group.add_argument("--quiet", action="store_true", help="no progress bars")
 
     score = command("evaluate", _evaluate, "Print accuracy and loss of a model on a data set, as JSON.")
     score.add_argument("model", metavar="MODEL", help=MODEL_HELP)
@@ -189,7 +212,37 @@ def _train(options: argparse.Namespace, command: str) -> None:
         checkpoint_seconds=options.checkpoint_seconds,
         command=command,
     )
-    _print({"run": options.out, **run.results, "seconds": run.info["timings"]["seconds"]})
+    if os.environ.get("RANK", "0") == "0":
+        _print({"run": options.out, **run.results, "seconds": run.info["timings"]["seconds"]})
+
+
+def _sweep(options: argparse.Namespace, command: str) -> None:
+    changes = {name: getattr(options, name) for name in ("epochs", "batch_size", "width", "limit")}
+    changes = {name: value for name, value in changes.items() if value is not None}
+    if options.name is not None and (options.data or options.preset or changes):
+        raise ValueError(f"NAME {options.name!r} says what to train; leave --data, --preset and what changes them out")
+    if options.name is not None:
+        jobs = named(options.name)
+    elif options.data is not None:
+        jobs = combined(options.data, options.preset or "quick", options.variants, options.seeds, **changes)
+    else:
+        raise ValueError(f"name a sweep ({', '.join(SWEEPS)}) or give --data ({DATA_HELP})")
+    done = sweep(
+        jobs,
+        options.out,
+        minutes=options.minutes,
+        to=options.to,
+        maps=options.maps,
+        command=command,
+        root=options.root,
+        download=not options.no_download,
+        device=options.device,
+        progress=not options.quiet,
+        checkpoint_seconds=options.checkpoint_seconds,
+    )
+    _print(done._asdict())
+    if done.failed:
+        raise FloatingPointError("; ".join(f"{folder}: {reason}" for folder, reason in done.failed.items()))
 
 
 def _config(options: argparse.Namespace, overrides: dict[str, Any]) -> TrainConfig:

@@ -17,8 +17,9 @@ from .records import FIELDS, FORMAT, check, digest, stem
 from .weights import load_weights
 
 MOST_BYTES = 300_000  # of a picture
-PATHS = ("--out", "--root", "--tensorboard")  # options that say where things lie on one machine
-HOW_IT_RAN = ("--quiet", "--resume", "--no-download")  # options that decide no number
+# Options that decide no number: with a value, such as where things lie on one machine, and without.
+HERE = ("--out", "--root", "--tensorboard", "--to", "--maps", "--minutes")
+HOW_IT_RAN = ("--quiet", "--resume", "--no-download")
 
 
 def record_run(
@@ -89,17 +90,17 @@ def write(values: Mapping[str, Any], folder: str | Path) -> Path:
 
 
 def public_command(command: str | None, name: str) -> str | None:
-    """A command line without the places of one machine: its run folder becomes ``runs/NAME``, its --root goes."""
+    """A command line without the places of one machine: a run's folder becomes ``runs/NAME``, a sweep's ``runs``."""
     if command is None:
         return None
     kept: list[str] = []
     words = iter(shlex.split(command))
     for word in words:
         option, equals, _ = word.partition("=")
-        if option in PATHS:
+        if option in HERE:
             if not equals:
                 next(words, None)
-            kept += ["--out", f"runs/{name}"] if option == "--out" else []
+            kept += ["--out", "runs" if "sweep" in kept else f"runs/{name}"] if option == "--out" else []
         elif word not in HOW_IT_RAN:
             kept.append(word)
     return shlex.join(kept)

@@ -86,6 +86,7 @@ def test_what_cannot_be_recorded_is_refused_and_nothing_is_written(tmp_path, run
         (None, None),
         ("python -m lpa_core train --out=/a/b --seed 1", "python -m lpa_core train --out runs/x --seed 1"),
         ("a --root '/my data' --out b --resume --lr 1 --quiet", "a --out runs/x --lr 1"),
+        ("a sweep full-width --minutes 9 --out /b --to c --maps 4", "a sweep full-width --out runs"),
         ("a --tensorboard /t --data 'folder:my pictures'", "a --data 'folder:my pictures'"),
     ],
 )
