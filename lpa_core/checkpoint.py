@@ -55,13 +55,14 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
 class RunFolder:
     """The files of one run, each written whole: run.json, history.jsonl, checkpoint.pt and weights.safetensors.
 
-    ``RunFolder(None)`` keeps nothing, for runs without a folder. The caller holds the folder (``files.locked``).
+    ``RunFolder(None)`` keeps nothing, for runs without a folder. The caller holds the folder (``files.locked``), or
+    only reads it (``writes=False``).
     """
 
     FILES = ("run.json", "history.jsonl", "checkpoint.pt", "weights.safetensors")
 
-    def __init__(self, path: Path | None) -> None:
-        self.path = path
+    def __init__(self, path: Path | None, *, writes: bool = True) -> None:
+        self.path, self.writes = path, writes and path is not None
 
     def earlier(self, config: Mapping[str, Any], *, resume: bool) -> dict[str, Any] | None:
         """The run.json of the run that is here already, or None if there is none.
@@ -97,7 +98,7 @@ class RunFolder:
 
     def write_info(self, info: Mapping[str, Any]) -> None:
         """Write run.json."""
-        if self.path is not None:
+        if self.path is not None and self.writes:
             write_atomic(self.path / "run.json", json.dumps(info, indent=2) + "\n")
 
     def read_history(self) -> list[dict[str, Any]]:
@@ -107,12 +108,12 @@ class RunFolder:
 
     def write_history(self, history: list[dict[str, Any]]) -> None:
         """Write history.jsonl anew: after a kill it says again what the checkpoint says, without half lines."""
-        if self.path is not None:
+        if self.path is not None and self.writes:
             write_atomic(self.path / "history.jsonl", "".join(json.dumps(entry) + "\n" for entry in history))
 
     def save(self, state: Mapping[str, Any]) -> None:
         """Write checkpoint.pt."""
-        if self.path is not None:
+        if self.path is not None and self.writes:
             save_checkpoint(self.path / "checkpoint.pt", state)
 
     def load(self) -> dict[str, Any] | None:
@@ -123,7 +124,7 @@ class RunFolder:
 
     def clean(self) -> None:
         """Remove what a kill in the middle of a write left behind."""
-        if self.path is not None:
+        if self.path is not None and self.writes:
             remove_leftovers(self.path)
 
 

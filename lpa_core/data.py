@@ -431,6 +431,7 @@ class Batches:
         drop_last: leave out the last batch where it is not full.
         device: where the batches are; default: where the set is.
         channels_last: the memory format of the batches.
+        part: (i, k): the i-th of k equal parts of each batch, for processes that share it; all draw the same order.
 
     Source: crop and flip as is usual for CIFAR since He et al. (2016), who pad with zeros.
     Differs from the paper: the authors' code flips only.
@@ -449,8 +450,11 @@ class Batches:
         drop_last: bool = True,
         device: str | torch.device | None = None,
         channels_last: bool = False,
+        part: tuple[int, int] = (0, 1),
     ) -> None:
         _check_int("batch_size", batch_size, 1)
+        if batch_size % part[1] or (part[1] > 1 and not drop_last):
+            raise ValueError(f"batch_size must be full batches of {part[1]} equal parts; got {batch_size}")
         _check_int("seed", seed, 0)
         _check_int("crop", crop, 0)
         n, _, *size = image_set.images.shape
@@ -461,7 +465,7 @@ class Batches:
                 f"batch_size must be at most {n}, the pictures there are, or drop_last=False; got {batch_size}"
             )
         self.batch_size, self.seed, self.shuffle = batch_size, seed, shuffle
-        self.crop, self.flip, self.drop_last = crop, flip, drop_last
+        self.crop, self.flip, self.drop_last, self.part = crop, flip, drop_last, part
         self.device = image_set.images.device if device is None else torch.device(device)
         self._format = torch.channels_last if channels_last else torch.contiguous_format
         self._n, self._size = n, size
@@ -500,8 +504,10 @@ class Batches:
         order, shifts, flips = order.to(self.device), shifts.to(self.device), flips.to(self.device)
         # Every place that a picture of the old size can have in a padded one: (n, c, 2 crop + 1, 2 crop + 1, h, w).
         windows = self._images.unfold(2, self._size[0], 1).unfold(3, self._size[1], 1)
+        size = self.batch_size // self.part[1]
         for batch in range(start, len(self)):
-            part = slice(batch * self.batch_size, (batch + 1) * self.batch_size)
+            first = batch * self.batch_size + self.part[0] * size
+            part = slice(first, first + size)
             index = order[part]
             images = windows[index, :, shifts[part, 0], shifts[part, 1]]
             if self.flip:

@@ -6,6 +6,7 @@ average of the weights, bfloat16 where the hardware has it, and an evaluation th
 """
 
 import math
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,6 +48,7 @@ class State:
     batch: int = 0  # batches done of the epoch under way
     seconds: float = 0.0  # spent on those batches
     history: list[dict[str, Any]] = field(default_factory=list)  # one entry per epoch done
+    parallel: nn.Module | None = None  # model as several processes share it (DistributedDataParallel)
 
 
 def fit(
@@ -70,7 +72,7 @@ def fit(
                 group["lr"] = learning_rate(config, step, len(batches))
             images, wanted = cutmix(images, labels, config, step)
             with autocast(images.device):
-                logits = state.model(images)
+                logits = (state.parallel or state.model)(images)
             loss = cross_entropy(logits, wanted, config)
             state.optimiser.zero_grad()
             loss.backward()
@@ -254,8 +256,9 @@ def check_labels(image_set: ImageSet) -> None:
 
 def pick_device(device: str | torch.device | None = None) -> torch.device:
     """The device that is meant: a GPU if there is one, by default. Raises: ValueError when it is not there."""
-    if device is None:
-        return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
+    if device is None or (device == "cuda" and torch.cuda.is_available()):
+        own = int(os.environ.get("LOCAL_RANK", torch.cuda.current_device())) if torch.cuda.is_available() else 0
+        device = f"cuda:{own}" if torch.cuda.is_available() else "cpu"
     try:
         found = torch.device(device)
     except RuntimeError as error:

@@ -19,15 +19,18 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from . import metrics, provenance
+from .chance import generator
 from .checkpoint import FORMAT, RunFolder, own_random_state, refuse_other, restore, snapshot
 from .classifier import AttentionClassifier
 from .data import Batches, ImageSet
 from .files import locked
 from .models import build
 from .presets import PRESETS, TrainConfig, completed, preset
+from .ranks import Ranks, joined
 from .recipe import (
     Sets,
     State,
@@ -47,6 +50,7 @@ __all__ = [
     "PRESETS",
     "Run",
     "Sets",
+    "TimeUp",
     "TrainConfig",
     "evaluate",
     "fit",
@@ -60,6 +64,10 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 OnEpoch = Callable[[dict[str, Any], nn.Module], None]
+
+
+class TimeUp(TimeoutError):
+    """The run was stopped because its time was up; a checkpoint is written, and ``resume`` goes on from it."""
 
 
 class Run(NamedTuple):
@@ -89,6 +97,7 @@ def train(
     on_epoch: OnEpoch | None = None,
     sets: tuple[ImageSet, ImageSet | None, ImageSet] | None = None,
     checkpoint_seconds: float = 30.0,
+    minutes: float | None = None,
     command: str | None = None,
 ) -> Run:
     """Train a model as ``config`` says and evaluate it once on the test set.
@@ -107,34 +116,49 @@ def train(
             it may draw random numbers, and must not change the model.
         sets: train, validation and test set in place of ``load_sets(config)``.
         checkpoint_seconds: a checkpoint is written after each epoch, and within one whenever this time has passed.
+        minutes: stop after so long, with a checkpoint.
         command: the command line to record.
 
-    Raises: ValueError on options or data that do not fit, a folder with another run, a damaged or foreign checkpoint;
-        BlockingIOError when another process uses the folder; OSError when it cannot be written; FloatingPointError
-        when the loss is no longer finite.
+    Raises: TimeUp when ``minutes`` have passed; ValueError on options or data that do not fit, a folder with another
+        run, a damaged or foreign checkpoint; BlockingIOError when another process uses the folder; OSError when it
+        cannot be written; FloatingPointError when the loss is no longer finite.
     """
     if not checkpoint_seconds > 0:
         raise ValueError(f"checkpoint_seconds must be above 0; got {checkpoint_seconds}")
+    until = math.inf if minutes is None else time.perf_counter() + 60 * minutes
     device = pick_device(device)
     with ExitStack() as stack:
-        folder = RunFolder(None if out is None else stack.enter_context(locked(out)))
-        earlier = folder.earlier(config.to_dict(), resume=resume)
+        if device.type == "cuda":
+            stack.enter_context(torch.cuda.device(device))  # where objects that ranks share travel
+        ranks = stack.enter_context(joined(device))
+        if minutes is not None and ranks.size > 1:
+            raise ValueError("minutes is for one process: several would stop at different steps")
+        main = ranks.rank == 0
+        folder = RunFolder(
+            None if out is None else stack.enter_context(locked(out)) if main else Path(out), writes=main
+        )
+        earlier = ranks.shared(folder.earlier(config.to_dict(), resume=resume) if main else None)
         if earlier is not None and earlier["finished"]:
             logger.info("the run in %s is finished; nothing to do", folder.path)
             return _finished(folder, config, earlier, device)
         sets = load_sets(config, root=root, download=download) if sets is None else Sets(*sets)
         check_sets(sets, config)
         stack.enter_context(own_random_state(device, config.seed))
-        state, batches = _start(config, sets, device)
+        state, batches = _start(config, sets, device, ranks)
         info = _describe(config, sets, state, device, command)
-        _continue(folder, state, info, earlier, device)
-        watch = _Watch(state, batches, sets, config, folder, info, device, checkpoint_seconds, on_epoch, progress)
+        _continue(folder, state, info, earlier, device, ranks)
+        if ranks.size > 1:
+            state.parallel = DistributedDataParallel(state.model)  # from here on all have the main one's weights
+        progress, on_epoch = progress and main, on_epoch if main else None
+        watch = _Watch(
+            state, batches, sets, config, folder, info, device, checkpoint_seconds, on_epoch, progress, until, ranks
+        )
         with watch.bar:
             fit(state, batches, config, after_step=watch.after_step, after_epoch=watch.after_epoch)
         return _finish(folder, config, sets, state, info)
 
 
-def _start(config: TrainConfig, sets: Sets, device: torch.device) -> tuple[State, Batches]:
+def _start(config: TrainConfig, sets: Sets, device: torch.device, ranks: Ranks) -> tuple[State, Batches]:
     """A fresh model with its optimiser, and the batches it is trained on. Refuses what does not fit the data."""
     needed = {"num_classes": len(sets.train.classes), "in_channels": sets.train.images.shape[1]}
     for name, value in needed.items():
@@ -150,6 +174,7 @@ def _start(config: TrainConfig, sets: Sets, device: torch.device) -> tuple[State
         flip=config.flip,
         device=device,
         channels_last=config.channels_last,
+        part=(ranks.rank, ranks.size),
     )
     model = build({**config.model, **needed}).eval()
     with torch.no_grad():
@@ -192,12 +217,17 @@ def _describe(
 
 
 def _continue(
-    folder: RunFolder, state: State, info: dict[str, Any], earlier: dict[str, Any] | None, device: torch.device
+    folder: RunFolder,
+    state: State,
+    info: dict[str, Any],
+    earlier: dict[str, Any] | None,
+    device: torch.device,
+    ranks: Ranks,
 ) -> None:
     """Bring ``state`` to where the earlier run stopped, if there is one, and begin the folder's files."""
     if earlier is not None:
         refuse_other(f"data: the run in {folder.path} was made with other data", earlier["data"], info["data"])
-        saved = folder.load()
+        saved = ranks.shared(folder.load() if ranks.rank == 0 else None)
         if saved is not None:
             there = completed(saved["config"])
             refuse_other(f"{folder.path}: checkpoint.pt has another config", there, info["config"])
@@ -212,6 +242,10 @@ def _continue(
         info["threads"] = earlier["threads"] + info["threads"]
         info["resumed"] = earlier["resumed"] + 1
         info["command"], info["started"] = earlier["command"], earlier["started"]
+    if ranks.rank:  # other dropout than the main process's, for other pictures
+        torch.manual_seed(
+            generator("rank", info["config"]["seed"], ranks.rank, state.epoch, state.batch).initial_seed()
+        )
     folder.clean()
     folder.write_info(info)
     folder.write_history(state.history)
@@ -232,9 +266,12 @@ class _Watch:
         checkpoint_seconds: float,
         on_epoch: OnEpoch | None,
         progress: bool,
+        until: float,
+        ranks: Ranks,
     ) -> None:
         self.state, self.batches, self.sets, self.config, self.folder = state, batches, sets, config, folder
         self.info, self.device, self.checkpoint_seconds, self.on_epoch = info, device, checkpoint_seconds, on_epoch
+        self.until, self.ranks = until, ranks
         done = state.epoch * len(batches) + state.batch
         self.bar = tqdm(total=config.epochs * len(batches), initial=done, unit="step", disable=not progress)
         self.clock = self.saved = time.perf_counter()
@@ -246,8 +283,11 @@ class _Watch:
 
     def after_step(self) -> None:
         self.bar.update()
-        if time.perf_counter() - self.saved >= self.checkpoint_seconds:
+        now = time.perf_counter()
+        if now - self.saved >= self.checkpoint_seconds or now >= self.until:
             self.save()
+        if now >= self.until:
+            raise TimeUp("the time is up; the run goes on from its checkpoint with resume (--resume)")
 
     def save(self) -> None:
         """Write a checkpoint; the time it takes is nobody's."""
@@ -259,7 +299,7 @@ class _Watch:
     def after_epoch(self) -> None:
         """Evaluate, write the epoch down, and put the state at the start of the next."""
         state, steps = self.state, len(self.batches)
-        loss, correct = state.totals.tolist()  # waits for the device
+        loss, correct = self.ranks.summed(state.totals.clone()).tolist()  # waits for the device
         seconds, pictures = state.seconds + self.lap(), steps * self.config.batch_size
         if not math.isfinite(loss):
             raise FloatingPointError(
@@ -310,7 +350,7 @@ def _finish(folder: RunFolder, config: TrainConfig, sets: Sets, state: State, in
         "images_per_second": round(sum(entry["images_per_second"] for entry in state.history) / config.epochs, 1),
     }
     info["results"], info["finished"], info["ended"] = results, True, provenance.now()
-    if folder.path is not None:
+    if folder.path is not None and folder.writes:
         info["sha256"] = save_weights(
             folder.path / "weights.safetensors",
             model,
