@@ -1,4 +1,8 @@
-"""How fast networks run and train, in both memory formats, and what the attention costs beside its trunk."""
+"""How fast networks run and train, in both memory formats, and what the attention costs beside its trunk.
+
+The full-width step stands beside the plainest PyTorch loop of the same network, and batches beside a DataLoader's, in
+turns within one run: the ratios are what to read. Targets on a CPU: step at least 1, batches at least 6.
+"""
 
 import time
 from collections.abc import Callable, Iterator
@@ -6,10 +10,13 @@ from statistics import median
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from benchmarks import Row
+from benchmarks.bench_data import BATCH, CROP, WORKERS, Transformed, count, noise
 from lpa_core.classifier import AttentionClassifier
+from lpa_core.data import Batches
 from lpa_core.models import attention_vgg, small_attention_net
 from lpa_core.presets import TrainConfig
 from lpa_core.recipe import autocast, decay_groups
@@ -36,6 +43,116 @@ def run() -> Iterator[Row]:
             yield Row(f"{name}: training step", rate(step(model, images), batch, device), "images/s", note)
         share = attention_share(model, images, device)
         yield Row(f"{name}: attention beside its trunk", 100 * share, "%", f"forward and backward, {note}")
+    yield from against_plain(device, 128 if gpu else 4)
+    yield against_loader()
+    yield from costs(device)
+
+
+class Plain(nn.Module):
+    """The paper's att3-concat-pc as one would first write it: every layer by name, nothing shared, nothing folded."""
+
+    def __init__(self, classes: int = 100) -> None:
+        super().__init__()
+
+        def stage(*layers: tuple[int, int, float]) -> nn.Sequential:
+            blocks = []
+            for i, o, drop in layers:
+                blocks += [nn.Conv2d(i, o, 3, padding=1), nn.BatchNorm2d(o, eps=1e-3), nn.ReLU(), nn.Dropout(drop)]
+            return nn.Sequential(*blocks)
+
+        self.first = stage(
+            (3, 64, 0.3), (64, 64, 0), (64, 128, 0.4), (128, 128, 0), (128, 256, 0.4), (256, 256, 0.4), (256, 256, 0)
+        )
+        self.second = stage((256, 512, 0.4), (512, 512, 0.4), (512, 512, 0))
+        self.third = stage((512, 512, 0.4), (512, 512, 0.4), (512, 512, 0))
+        self.fourth, self.fifth = stage((512, 512, 0.4)), stage((512, 512, 0.4))
+        self.to_g = nn.Sequential(nn.Dropout(0.5), nn.Linear(512, 512))
+        self.project = nn.Sequential(nn.BatchNorm1d(512), nn.ReLU(), nn.Dropout(0.5), nn.Linear(512, 256))
+        self.scores = nn.ModuleList(nn.Conv2d(channels, 1, 1) for channels in (256, 512, 512))
+        self.heads = nn.ModuleList(
+            nn.Sequential(nn.BatchNorm1d(channels), nn.ReLU(), nn.Dropout(0.5)) for channels in (256, 512, 512)
+        )
+        self.classify = nn.Linear(1280, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        first = self.first(images)
+        second = self.second(F.max_pool2d(first, 2))
+        third = self.third(F.max_pool2d(second, 2))
+        last = F.max_pool2d(self.fourth(F.max_pool2d(third, 2)), 2)
+        g = self.to_g(F.max_pool2d(self.fifth(last), 2).flatten(1))
+        vectors = []
+        for local, to, score, head in zip(
+            (first, second, third), (self.project(g), g, g), self.scores, self.heads, strict=True
+        ):
+            weights = score(local + to[:, :, None, None]).flatten(2).softmax(2)
+            vectors.append(head((local.flatten(2) * weights).sum(2)))
+        return self.classify(torch.cat(vectors, 1))
+
+
+def plain_step(model: nn.Module, images: Tensor) -> Callable[[], object]:
+    """The loop of a first tutorial: one group of parameters, the loss read at every step."""
+    labels = torch.arange(len(images), device=images.device) % 100
+    optimiser = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9, weight_decay=5e-4, nesterov=True)
+
+    def work() -> float:
+        model.train()
+        optimiser.zero_grad()
+        loss = F.cross_entropy(model(images), labels)
+        loss.backward()
+        optimiser.step()
+        return loss.item()
+
+    return work
+
+
+def against_plain(device: torch.device, batch: int) -> Iterator[Row]:
+    """The full-width step in both memory formats over the plain one, in turns: plain seconds by ours."""
+    plain = Plain().to(device)
+    assert sum(p.numel() for p in plain.parameters()) == sum(p.numel() for p in attention_vgg().parameters())
+    images = torch.randn(batch, 3, 32, 32, device=device)
+    work = plain_step(plain, images)
+    ours = {}
+    for layout, memory in FORMATS.items():
+        model = attention_vgg().to(device).to(memory_format=memory)
+        ours[layout] = step(model, images.contiguous(memory_format=memory))
+    times: dict[str, list[float]] = {layout: [] for layout in ours}
+    for turn in range(REPEATS + 1):
+        base = seconds(work, device)
+        for layout, mine in ours.items():
+            took = seconds(mine, device)
+            if turn:  # the first is for warming up
+                times[layout].append(base / took)
+    for layout, ratios in times.items():
+        yield Row(f"full-width step over a plain PyTorch loop, {layout}", median(ratios), "x", f"{batch} a batch")
+
+
+def against_loader() -> Row:
+    """Pictures a second of ``Batches`` over those of a DataLoader with torchvision's transforms, in turns."""
+    pictures, cpu = noise(4000), torch.device("cpu")
+    batches = Batches(pictures, BATCH, crop=CROP, flip=True)
+    with torch.random.fork_rng():  # a DataLoader draws its seed from the global state
+        loader = DataLoader(
+            Transformed(pictures), BATCH, shuffle=True, drop_last=True, num_workers=WORKERS, persistent_workers=True
+        )
+        count(loader)  # the workers start
+        count(batches)
+        ratios = [seconds(lambda: count(loader), cpu) / seconds(lambda: count(batches), cpu) for _ in range(REPEATS)]
+    return Row("batches over a DataLoader with torchvision", median(ratios), "x", f"32x32, {BATCH}, {WORKERS} workers")
+
+
+def costs(device: torch.device) -> Iterator[Row]:
+    """What a training step of ``attention_vgg`` costs against width, levels, batch and size of the picture."""
+    usual = {"width": 0.125, "levels": 3, "batch": 32, "size": 32}
+    changes = [("width", (0.0625, 0.125, 0.25)), ("levels", (1, 2)), ("batch", (8, 128)), ("size", (64,))]
+    for name, values in changes:
+        for value in values:
+            case = {**usual, name: value}
+            model = attention_vgg(width=case["width"], levels=int(case["levels"]), dropout=0.0)
+            model.to(device).to(memory_format=torch.channels_last)
+            batch, size = int(case["batch"]), int(case["size"])
+            images = torch.randn(batch, 3, size, size, device=device).contiguous(memory_format=torch.channels_last)
+            took = 1000 * batch / rate(step(model, images), batch, device) / batch
+            yield Row(f"training step, {name} {value:g}", took, "ms/picture", "else width 1/8, 3 levels, 32 of 32x32")
 
 
 def seconds(work: Callable[[], object], device: torch.device) -> float:
