@@ -78,7 +78,7 @@ class RunFolder:
                 f"choose another folder"
             )
         info = self.read_info()
-        refuse_other(f"out: the run in {self.path} has another config", completed(info["config"]), config)
+        refuse_other(f"out: the run in {self.path} has another config", completed(info["config"]), completed(config))
         return info
 
     def read_info(self) -> dict[str, Any]:
