@@ -106,7 +106,7 @@ def test_an_earlier_run_is_only_touched_to_continue_it_with_the_same_config(tmp_
     with pytest.raises(ValueError, match=r"already holds a run \(run\.json\); continue it with resume \(--resume\)"):
         folder.earlier(INFO["config"], resume=False)
     with pytest.raises(
-        ValueError, match=r"has another config: epochs is 5 there, 6 here; ema is 0\.0 there, 0\.9 here"
+        ValueError, match=r"has another config: ema is 0\.0 there, 0\.9 here; epochs is 5 there, 6 here"
     ):
         folder.earlier({"epochs": 6, "lr": 0.1, "ema": 0.9}, resume=True)
 
