@@ -1,8 +1,10 @@
 """Every page of the built book works: in Chromium without a network, from a file and from a server."""
 
 import functools
+import gzip
 import http.server
 import importlib.resources
+import io
 import itertools
 import json
 import re
