@@ -329,7 +329,7 @@ def test_the_learned_baseline_does_not_shape_the_features():
     net = model()
     net.attend(images()).baseline.sum().backward()
     assert net.policy.expect.weight.grad.norm() > 0
-    assert all(p.grad is None for p in net.policy.features.parameters())
+    assert all(p.grad is None for part in (net.policy.near, net.policy.far) for p in part.parameters())
 
 
 @pytest.mark.parametrize(
