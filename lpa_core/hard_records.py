@@ -117,10 +117,10 @@ def lines(records: Mapping[str, Sequence[Record]]) -> dict[str, Line]:
     for name, runs in records.items():
         configs = [deciding(run["config"]) for run in runs]
         _must(all(config == configs[0] for config in configs), f"the runs {name!r} must differ in their seed alone")
-        scores = {key: _spread([run["results"][key] for run in runs]) for key in ("accuracy", "hit", "iou")}
+        accuracy, hit, iou = (_spread([run["results"][key] for run in runs]) for key in ("accuracy", "hit", "iou"))
         seconds = _spread([run["cpu_seconds"] for run in runs])
         seeds = tuple(run["seed"] for run in runs)
-        table[name] = Line(name, seeds, **scores, cpu_seconds=seconds, **runs[0]["cost"])
+        table[name] = Line(name, seeds, accuracy, hit, iou, seconds, **runs[0]["cost"])
     return table
 
 

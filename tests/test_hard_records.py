@@ -33,13 +33,15 @@ def test_runs_to_compare_differ_in_what_they_compare():
     assert all(len(run["commit"]) == 40 for run in runs)
 
 
-def test_the_pictures_are_those_that_this_code_makes():
-    found = {
-        part: data.load("digits", part, n=500 if part == "validation" else None) for part in ("validation", "test")
-    }
+@pytest.fixture(scope="module")
+def pictures() -> dict[str, data.ImageSet]:
+    return {part: data.load("digits", part, n=500 if part == "validation" else None) for part in ("validation", "test")}
+
+
+def test_the_pictures_are_those_that_this_code_makes(pictures):
     stored = RECORDS["hard"][0]["data"]
-    assert {part: [len(images), images.checksum] for part, images in found.items()} == {
-        part: stored[part] for part in found
+    assert {part: [len(images), images.checksum] for part, images in pictures.items()} == {
+        part: stored[part] for part in pictures
     }
 
 
