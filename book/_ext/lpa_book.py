@@ -101,18 +101,25 @@ def remove_thebe(app: Sphinx, doctree: nodes.document, docname: str) -> None:
 def keep_needed_assets(
     app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: nodes.document | None
 ) -> None:
-    """Leave out thebe's files, and scripts that stand on the page already (Sphinx emits inline ones twice)."""
+    """Leave out thebe's files, scripts that stand on the page already (Sphinx emits inline ones twice), and, where
+    nothing of it is on the page, sphinx-design, whose styles are the heaviest after the theme's.
+    """
+    unused = ["thebe"]
+    if not re.search(r'class="[^"]*\bsd-', context.get("body", "")):
+        unused += ["sphinx-design", "design-tabs"]
     seen = set()
     kept = []
     for script in context.get("script_files", []):
         attributes = getattr(script, "attributes", {})
         identity = str(getattr(script, "filename", script) or "") + str(attributes.get("body", ""))
-        if "thebe" not in identity.lower() and identity not in seen:
+        if not any(name in identity.lower() for name in unused) and identity not in seen:
             seen.add(identity)
             kept.append(script)
     context["script_files"] = kept
     context["css_files"] = [
-        style for style in context.get("css_files", []) if "thebe" not in str(getattr(style, "filename", style))
+        style
+        for style in context.get("css_files", [])
+        if not any(name in str(getattr(style, "filename", style)) for name in unused)
     ]
 
 

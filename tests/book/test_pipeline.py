@@ -1,14 +1,19 @@
 """The chapters are run when something they depend on has changed, and their sources stay as they are."""
 
+import base64
+import copy
+import io
 import json
 from types import SimpleNamespace
 
 import lpa_book
 import nbformat
 import notebooks
+import numpy as np
 import pytest
 from docutils import nodes
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from PIL import Image
 
 CHAPTER = "book/01-one.ipynb"
 
@@ -202,3 +207,23 @@ def test_buttons_appear_with_the_address_only(tmp_path, url):
     assert config.html_theme_options.get("repository_url", "") == url
     assert ("colab_url" in config.html_theme_options["launch_buttons"]) == bool(url)
     assert config.html_theme_options.get("use_repository_button", False) == bool(url)
+
+
+def test_staged_pictures_are_lighter_and_look_the_same():
+    gradient = np.linspace(0, 255, 160 * 120 * 3).reshape(160, 120, 3)
+    noise = np.random.default_rng(0).normal(scale=12, size=gradient.shape)
+    pixels = (gradient + noise).clip(0, 255).astype(np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "png")
+    png = base64.b64encode(file.getvalue()).decode()
+    output = new_output("display_data", data={"image/png": png, "text/plain": "a picture"})
+    source = new_notebook(cells=[new_markdown_cell("# One"), new_code_cell("1", outputs=[output])])
+    before = copy.deepcopy(source)
+    light = notebooks.lighter(source).cells[1].outputs[0].data
+    assert source == before
+    assert light["text/plain"] == "a picture"
+    assert len(light["image/png"]) < len(png) / 2
+    seen = np.asarray(Image.open(io.BytesIO(base64.b64decode(light["image/png"]))).convert("RGB"), dtype=float)
+    assert seen.shape == pixels.shape
+    assert np.abs(seen - pixels).mean() < 12
+    assert notebooks.in_256_colours(light["image/png"]) == light["image/png"]
