@@ -217,6 +217,10 @@ def stage_folder(root: Path) -> Path:
     return root / "_build" / "stage"
 
 
+def fresh_folder(root: Path) -> Path:
+    return root / "_build" / "fresh"
+
+
 def fill_stage(root: Path) -> None:
     """A fresh copy of the book's sources: what the toc names and what lies beside it, other notebooks left out."""
     stage = stage_folder(root)
@@ -266,6 +270,13 @@ def stage(root: Path, only: Sequence[str], **how: Any) -> None:
         write(lighter(notebook), stage_folder(root) / path)
 
 
+def stage_stored(root: Path, only: Sequence[str]) -> None:
+    """As ``stage``, with the outputs that the sources hold: for checks that follow ``check``, which compared them."""
+    fill_stage(root)
+    for path in chapters(root, only):
+        write(lighter(nbformat.read(root / path, as_version=4)), stage_folder(root) / path)
+
+
 def store(root: Path, only: Sequence[str], **how: Any) -> None:
     """Run the chapters again and keep their outputs in the sources."""
     fill_stage(root)
@@ -274,10 +285,18 @@ def store(root: Path, only: Sequence[str], **how: Any) -> None:
 
 
 def nbval(paths: Sequence[Path], root: Path, *, processes: int, timeout: int = TIMEOUT) -> int:
-    """Compare the stored outputs of tagged cells with a fresh run; pytest's exit status, 0 for all equal."""
+    """Compare the stored outputs of tagged cells with a fresh run; pytest's exit status, 0 for all equal.
+
+    What the fresh run gave is kept in ``_build/fresh``: see ``keep_outputs``.
+    """
+    with_tools = "import sys; sys.path.insert(0, sys.argv.pop(1)); import pytest; raise SystemExit(pytest.main())"
     options = ["--nbval-lax", "--nbval-current-env", f"--nbval-cell-timeout={timeout}"]
-    command = [sys.executable, "-m", "pytest", "-c", str(root / "pyproject.toml"), f"--rootdir={root}", *options]
+    options += ["-p", "keep_outputs", f"--keep-outputs={fresh_folder(root)}"]
+    command = [sys.executable, "-c", with_tools, str(ROOT / "tools")]
+    command += ["-c", str(root / "pyproject.toml"), f"--rootdir={root}", *options]
     command += ["-p", "no:randomly", "-p", "no:cacheprovider"]
+    for path in paths:
+        (fresh_folder(root) / path.name).unlink(missing_ok=True)
     if processes > 1:
         command += ["-n", str(processes), "--dist", "loadfile"]
     environment = {**os.environ, **kernel_environment("quick", root)}
@@ -302,10 +321,14 @@ def main() -> int:
     parser.add_argument("--processes", type=int, default=2, help="chapters at once (default: %(default)s)")
     parser.add_argument("--timeout", type=int, help=f"seconds a cell may take (default: {TIMEOUT}; full: no limit)")
     parser.add_argument("--again", action="store_true", help="run chapters even where nothing has changed")
+    parser.add_argument("--stored", action="store_true", help="stage: take the stored outputs and run nothing")
     arguments = parser.parse_args()
     timeout = arguments.timeout or (TIMEOUT if arguments.scale == "quick" else 24 * 3600)
     if arguments.command == "check":
         return nbval(chapters(ROOT, arguments.chapters), ROOT, processes=arguments.processes, timeout=timeout)
+    if arguments.command == "stage" and arguments.stored:
+        stage_stored(ROOT, arguments.chapters)
+        return 0
     {"stage": stage, "store": store, "run": run}[arguments.command](
         ROOT,
         arguments.chapters,

@@ -15,7 +15,7 @@ from lpa_core.explorer import Control, Explorer, Frame, Panel
 
 pytestmark = pytest.mark.built
 
-EXECUTED = notebooks.ROOT / "_build" / "executed"
+FRESH = notebooks.fresh_folder(notebooks.ROOT)
 MOST = 2.0  # mean difference of a channel, of 255: less than a line drawn elsewhere, more than a rounding of colours
 
 
@@ -49,9 +49,9 @@ def difference(one: list[np.ndarray], other: list[np.ndarray]) -> float:
 
 @pytest.mark.parametrize("chapter", notebooks.chapters(), ids=str)
 def test_what_is_stored_is_what_a_fresh_run_shows(chapter):
-    assert (EXECUTED / chapter).is_file(), f"{chapter} has not been run: make book"
+    assert (FRESH / chapter.name).is_file(), f"{chapter} has not been run: make check"
     stored = notebooks.code_cells(nbformat.read(notebooks.ROOT / chapter, as_version=4))
-    fresh = notebooks.code_cells(nbformat.read(EXECUTED / chapter, as_version=4))
+    fresh = notebooks.code_cells(nbformat.read(FRESH / chapter.name, as_version=4))
     stale = [
         f"code cell {number}"
         for number, (old, new) in enumerate(zip(stored, fresh, strict=True))

@@ -193,7 +193,8 @@ def test_a_broken_rule_is_noticed(breakage):
 
 
 @pytest.mark.parametrize("stored", ["0.25", "0.26"])
-def test_one_altered_digit_of_a_checked_output_fails(tmp_path, capfd, stored):
+def test_one_altered_digit_of_a_checked_output_fails(tmp_path, capfd, monkeypatch, stored):
+    monkeypatch.setattr(notebooks, "fresh_folder", lambda root: tmp_path / "fresh")
     notebook = a_good_notebook()
     notebook.cells = notebook.cells[:4]
     notebook.cells[3].outputs[0].text = f"{stored}\n"
@@ -207,3 +208,5 @@ def test_one_altered_digit_of_a_checked_output_fails(tmp_path, capfd, stored):
         assert status == 1, report
         assert "1 failed, 2 passed" in report
         assert "0.26" in report
+    fresh = nbformat.read(tmp_path / "fresh" / "chapter.ipynb", as_version=4)
+    assert [output.text for output in fresh.cells[3].outputs] == ["0.25\n"]

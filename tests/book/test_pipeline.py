@@ -111,6 +111,20 @@ def test_a_chapter_runs_once_then_only_after_a_change(root, capsys):
     assert staged.cells[2].outputs[0].text == "0.25\n"
 
 
+def test_stored_outputs_are_staged_as_they_are_and_nothing_runs(root):
+    edit(root, lambda nb: nb.cells[2].update(outputs=[new_output("stream", name="stdout", text="0.5\n")]))
+    source = (root / CHAPTER).read_bytes()
+    notebooks.stage_stored(root, [])
+    staged = nbformat.read(root / "_build/stage" / CHAPTER, as_version=4)
+    assert [cell.get("outputs") for cell in staged.cells[1:]] == [
+        [],
+        [new_output("stream", name="stdout", text="0.5\n")],
+    ]
+    assert (root / "_build/stage/book/index.md").is_file()
+    assert (root / CHAPTER).read_bytes() == source
+    assert not (root / "_build/executed").exists()
+
+
 def test_a_failing_chapter_stops_the_book_and_is_tried_again(root, capsys):
     edit(root, lambda nb: nb.cells.append(new_code_cell("1 / 0")))
     for _ in range(2):
