@@ -299,10 +299,24 @@ class HardAttention(nn.Module):
         self.policy = CropPolicy(size, shrink=shrink, channels=channels, in_channels=in_channels, saliency=saliency)
         self.classifier = window_classifier(num_classes, size, in_channels=in_channels)
 
-    def attend(self, images: Float[Tensor, "b c h w"], *, generator: torch.Generator | None = None) -> HardOutput:
+    def attend(
+        self, images: Float[Tensor, "b c h w"], *, generator: torch.Generator | None = None, draws: int = 1
+    ) -> HardOutput:
         """Look and classify. With a ``generator`` the windows are drawn (training), without it they are the most
-        probable (test)."""
+        probable (test).
+
+        With ``draws`` > 1 the policy looks once and so many windows are drawn for each picture: the results have
+        draws * b rows, all pictures and then all again, as ``Tensor.repeat`` does. More windows make the estimate of
+        REINFORCE less noisy for the price of a classifier's pass.
+
+        Raises: ValueError on ``draws`` below 1, or above 1 without a generator; as ``CropPolicy`` on images.
+        """
+        check_count("draws", draws)
+        if draws > 1 and generator is None:
+            raise ValueError(f"draws={draws} needs a generator; without one there is one most probable window")
         scores, expected = self.policy.look(images)
+        if draws > 1:
+            images, scores, expected = images.repeat(draws, 1, 1, 1), scores.repeat(draws, 1, 1), expected.repeat(draws)
         choice = choose(scores, stride=self.stride, generator=generator)
         logits = self.classifier(crop(images, choice.corners, self.size))
         boxes = window_boxes(choice.corners, self.size)

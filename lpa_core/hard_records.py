@@ -22,7 +22,9 @@ NEAR = 0.1  # how far a test score may be from the last one on the validation pi
 
 COMMON = ("kind", "steps", "batch_size", "lr", "weight_decay", "options")  # of the config: what decides any run
 ALSO = {  # and what decides a run of this kind besides
-    "hard": ("reward", "baseline", "entropy_weight"),
+    "hard": ("reward", "baseline", "entropy_weight", "draws"),
+    "random": ("draws",),
+    "salient": ("draws",),
     "gumbel": ("temperature",),
     "glimpses": ("reward", "baseline", "entropy_weight"),
 }

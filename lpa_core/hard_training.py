@@ -50,7 +50,8 @@ class HardConfig:
     ``reward`` of a look is log p(label), p(label), or 1 for a right answer and 0 for a wrong one. (Beware of the first:
     a classifier that begins to read is often wrong and sure of it, which costs more than an empty window does, and the
     policy may learn to look away.) ``baseline`` as in
-    ``hard.reinforce_loss``; "learned" is the model's own prediction. ``options`` go to the model.
+    ``hard.reinforce_loss``; "learned" is the model's own prediction. ``draws`` windows are drawn for each picture of a
+    batch, by the kinds "hard", "salient" and "random". ``options`` go to the model.
 
     Raises: ValueError naming the field out of range.
     """
@@ -63,6 +64,7 @@ class HardConfig:
     reward: Reward = "probability"
     baseline: Expect = "learned"
     entropy_weight: float = 0.01
+    draws: int = 2  # one more costs little and halves the variance that the draw brings
     temperature: float = 1.0  # of "gumbel"
     options: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
@@ -73,6 +75,7 @@ class HardConfig:
         check_option("baseline", self.baseline, Expect)
         check_count("steps", self.steps)
         check_count("batch_size", self.batch_size)
+        check_count("draws", self.draws)
         for name in ("lr", "temperature"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be above 0 and finite; got {getattr(self, name)}")
@@ -84,7 +87,8 @@ class HardConfig:
 class Look(NamedTuple):
     """What a kind of model did with a batch: logits, windows as boxes (b, t, 4) or None, and what REINFORCE needs.
 
-    ``answers`` (b, t, classes), for glimpses: the logits after each; ``logits`` are the last.
+    ``answers`` (b, t, classes), for glimpses: the logits after each; ``logits`` are the last. Where several windows
+    were drawn for each picture, b counts all of them: all pictures, and then all again.
     """
 
     logits: Float[Tensor, "b classes"]
@@ -131,9 +135,10 @@ def look(
         return Look(seen.logits, seen.boxes, seen.log_prob, seen.entropy, seen.baseline, seen.answers)
     if not isinstance(model, HardAttention):
         return Look(model(images))
-    size, stride = model.size, model.stride
+    size, stride, draws = model.size, model.stride, 1 if chance is None else config.draws
     if config.kind == "random":
         rows, columns = grid((images.shape[2], images.shape[3]), size, stride)
+        images = images.repeat(draws, 1, 1, 1)
         index = torch.randint(rows * columns, (len(images),), generator=chance or lot).to(images.device)
         corners = torch.stack([index // columns, index % columns], dim=1) * stride
         return Look(model.classifier(crop(images, corners, size)), window_boxes(corners, size)[:, None])
@@ -142,7 +147,7 @@ def look(
         boxes = window_boxes(place.detach().round().long(), size)
         return Look(model.classifier(transformer_crop(images, place, size)), boxes[:, None])
     if config.kind in ("hard", "salient") or chance is None:
-        out = model.attend(images, generator=chance)
+        out = model.attend(images, generator=chance, draws=draws)
         if config.kind == "salient":
             return Look(out.logits, out.boxes[:, None])  # no log-probability: nothing trains the policy
         return Look(out.logits, out.boxes[:, None], out.log_prob[:, None], out.entropy[:, None], out.baseline[:, None])
@@ -154,12 +159,18 @@ def look(
     return Look(model.classifier(mix_windows(images, weights, size, stride=stride)))
 
 
-def loss_of(seen: Look, labels: Int64[Tensor, " b"], config: HardConfig) -> tuple[Float[Tensor, ""], Tensor]:
+def for_each_draw(labels: Int64[Tensor, " n"], seen: Look) -> Int64[Tensor, " b"]:
+    """The labels of a batch, repeated for every window that was drawn."""
+    return labels.repeat(len(seen.logits) // len(labels))
+
+
+def loss_of(seen: Look, labels: Int64[Tensor, " n"], config: HardConfig) -> tuple[Float[Tensor, ""], Tensor]:
     """The loss of a batch, and the rewards (b,) of its last answers: cross-entropy for answers, REINFORCE for places.
 
     loss = mean cross-entropy of all answers + sum over places of (REINFORCE + (baseline - reward)^2 / 2). The reward
     of a place is that of the answer after it; where several answers follow, their mean.
     """
+    labels = for_each_draw(labels, seen)
     answers = seen.logits[:, None] if seen.answers is None else seen.answers
     surprise = functional.cross_entropy(answers.mT, labels[:, None].expand(answers.shape[:2]), reduction="none")
     rewards = -surprise.detach()
@@ -226,7 +237,7 @@ def train_hard(
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), 5.0)
             optimiser.step()
-            right = (seen.logits.detach().argmax(dim=1) == labels).float().mean()
+            right = (seen.logits.detach().argmax(dim=1) == for_each_draw(labels, seen)).float().mean()
             entropy = torch.zeros(()) if seen.entropy is None else seen.entropy.detach().mean()
             sums += torch.stack([right, reward.mean(), entropy])
             if (step + 1) % every == 0 or step + 1 == config.steps:

@@ -154,7 +154,8 @@ def map_grid(
     own = share == "panel" and scale is None
     one_bar = levels > 1 and (share == "all" or scale is not None)
 
-    grid = _Grid(n, levels + 1, images.shape[-2] / images.shape[-1], width, named=labels is not None, own_scales=own)
+    lines = max((label.count("\n") + 1 for label in labels or ()), default=0)
+    grid = _Grid(n, levels + 1, images.shape[-2] / images.shape[-1], width, name_lines=lines, own_scales=own)
     figure = grid.make(figure)
     axes = np.empty((n, levels + 1), dtype=object)
     for row in range(n):
@@ -378,11 +379,13 @@ def bars_with_intervals(
 class _Grid:
     """Places the panels of a grid to the hundredth of an inch, so that nothing depends on the size of a text."""
 
-    GAP, TITLE, SCALE, NAME, EDGE = 0.12, 0.52, 0.48, 0.34, 0.02
+    GAP, TITLE, SCALE, NAME, LINE, EDGE = 0.12, 0.52, 0.48, 0.34, 0.2, 0.02
 
-    def __init__(self, rows: int, columns: int, aspect: float, width: float, *, named: bool, own_scales: bool) -> None:
+    def __init__(
+        self, rows: int, columns: int, aspect: float, width: float, *, name_lines: int, own_scales: bool
+    ) -> None:
         self.rows, self.columns, self.width = rows, columns, width
-        self.left = self.NAME if named else self.EDGE
+        self.left = self.NAME + (name_lines - 1) * self.LINE if name_lines else self.EDGE
         self.wide = (width - self.left - self.EDGE - (columns - 1) * self.GAP) / columns
         self.high = self.wide * aspect
         self.row_gap = 0.32 if own_scales else self.GAP

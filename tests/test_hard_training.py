@@ -84,6 +84,25 @@ def test_the_salient_control_looks_as_an_untrained_policy_does(digits):
     assert (best[:, 0] // 2 * 15 + best[:, 1] // 2).tolist() == scores.flatten(1).argmax(dim=1).tolist()
 
 
+@pytest.mark.parametrize("kind", ["hard", "salient", "random"])
+def test_several_windows_of_a_picture_are_as_many_pictures_of_one(digits, kind):
+    """Two draws are the draws of a batch that holds every picture twice; the loss is the mean over all of them."""
+    config = tiny(kind, draws=2)
+    model = hard_training.build_model(config, 10).eval()
+    images, labels = digits.float_images(slice(0, 8)), digits.labels[:8]
+    twice = hard_training.look(model, images, config, torch.Generator().manual_seed(1))
+    doubled = hard_training.look(
+        model, images.repeat(2, 1, 1, 1), dataclasses.replace(config, draws=1), torch.Generator().manual_seed(1)
+    )
+    assert torch.equal(twice.boxes, doubled.boxes)
+    assert not torch.equal(twice.boxes[:8], twice.boxes[8:])
+    assert torch.allclose(twice.logits, doubled.logits, atol=1e-6)
+    one, other = loss_of(twice, labels, config), loss_of(doubled, labels.repeat(2), config)
+    assert torch.allclose(one[0], other[0])
+    assert torch.allclose(one[1], other[1], atol=1e-6)
+    assert len(hard_training.look(model, images, config, lot=torch.Generator()).boxes) == 8  # at test time: one each
+
+
 def test_the_loss_by_hand():
     logits = torch.tensor([[0.0, 0.0], [math.log(3), 0.0]])
     seen = Look(

@@ -674,3 +674,13 @@ def test_pixels_refuse_what_overlay_refuses(unchecked):
     ):
         with pytest.raises(ValueError, match=message):
             pixels(image, **options)
+
+
+@pytest.mark.parametrize("label", ["bee", "orchid\n→ bee", "one\ntwo\nthree"])
+def test_names_of_rows_are_inside_the_figure(label):
+    axes = map_grid(torch.zeros(2, 3, 8, 8), [torch.ones(2, 4, 4)], labels=["bee", label])
+    figure = axes[0, 0].figure
+    figure.draw_without_rendering()  # puts the names in their places
+    name = axes[1, 0].yaxis.label.get_window_extent(figure.canvas.get_renderer())
+    assert name.x0 >= 0
+    assert name.x1 <= axes[1, 0].get_window_extent().x0
