@@ -11,6 +11,11 @@ def described(*, gpu: bool = False) -> str:
     return f"{processor()}, {cores} core{'s' * (cores != 1)}, {graphics_card() if gpu else 'no GPU used'}"
 
 
+def is_busy() -> bool:
+    """Whether other work keeps a core of this machine or more: what is measured now is slower than it could be."""
+    return hasattr(os, "getloadavg") and os.getloadavg()[0] > 0.8
+
+
 def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
     """The processor's name where the system tells it, else its architecture."""
     if cpuinfo.exists():

@@ -205,7 +205,8 @@ def executed_chapters(
             jobs[path] = (root / path, target, stage_folder(root) / path.parent)
     print(f"{len(jobs)} of {len(sources)} chapters to run, {processes} at once", flush=True)
     environment = kernel_environment(scale, root)
-    conditions = {"machine": machine.described(gpu=scale == "full"), "processes": min(processes, len(jobs))}
+    conditions = {"processes": min(processes, len(jobs)), "busy": machine.is_busy()}
+    conditions["machine"] = machine.described(gpu=scale == "full")
     for path, seconds in execute_all(jobs, environment=environment, processes=processes, timeout=timeout).items():
         jobs[path][1].with_suffix(".key").write_text(keys[path])
         times[str(path)] = {"seconds": round(seconds, 1), "scale": scale, **conditions}

@@ -31,10 +31,14 @@ class ChapterTimes(Directive):
 
 
 def measured(source: Path) -> dict[str, Run]:
-    """docname -> seconds, scale, machine and chapters at once, of the chapters that were run for this build."""
+    """docname -> its run (seconds, scale, machine, processes, busy), of the chapters that were run for this build."""
     file = source / "times.json"
     found = json.loads(file.read_text(encoding="utf8")) if file.exists() else {}
-    return {name.removesuffix(".ipynb"): run for name, run in found.items() if "machine" in run}
+    return {
+        name.removesuffix(".ipynb"): run
+        for name, run in found.items()
+        if {"machine", "processes", "busy"} <= run.keys()
+    }
 
 
 def duration(seconds: float) -> str:
@@ -45,8 +49,10 @@ def duration(seconds: float) -> str:
 
 def conditions(run: Run) -> str:
     """What a time was measured under."""
-    at_once = int(run["processes"])
-    return f"{run['machine']}, scale {run['scale']}" + (f", {at_once} chapters at once" if at_once > 1 else "")
+    said = f"{run['machine']}, scale {run['scale']}"
+    if run["processes"] > 1:
+        said += f", {run['processes']} chapters at once"
+    return said + (", slowed by other work" if run["busy"] else "")
 
 
 def fact(run: Run | None) -> nodes.paragraph:

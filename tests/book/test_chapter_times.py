@@ -8,7 +8,7 @@ from bs4 import BeautifulSoup
 from sphinx.application import Sphinx
 from sphinx.util.docutils import docutils_namespace
 
-RUN = {"seconds": 75.2, "scale": "quick", "processes": 1, "machine": "Maker 7, 2 cores, no GPU used"}
+RUN = {"seconds": 75.2, "scale": "quick", "processes": 1, "busy": False, "machine": "Maker 7, 2 cores, no GPU used"}
 CHAPTERS = {"01-one": "One", "02-two": "Two", "03-three": "Three"}
 
 
@@ -41,13 +41,13 @@ def built(tmp_path):
 
 
 def test_times_stand_on_the_pages_and_in_the_table(built):
-    other = RUN | {"seconds": 7.4, "processes": 2}
+    other = RUN | {"seconds": 7.4, "processes": 2, "busy": True}
     index, facts, rows = built({"book/01-one.ipynb": RUN, "book/02-two.ipynb": other, "book/09-gone.ipynb": RUN})
     assert (
         facts["01-one"]
         == "Measured 1 min 15 s for the outputs on this page (Maker 7, 2 cores, no GPU used, scale quick)"
     )
-    assert facts["02-two"].endswith("scale quick, 2 chapters at once)")
+    assert facts["02-two"].endswith("scale quick, 2 chapters at once, slowed by other work)")
     assert facts["03-three"] == "Measured not run in this build"
     assert rows == [
         ["One", "1 min 15 s"],
@@ -59,7 +59,9 @@ def test_times_stand_on_the_pages_and_in_the_table(built):
     assert "Maker 7, 2 cores, no GPU used, scale quick; Maker 7, 2 cores" in index.get_text()
 
 
-@pytest.mark.parametrize("times", [None, {}, {"book/01-one.ipynb": {"seconds": 3.0, "scale": "quick"}}])
+@pytest.mark.parametrize(
+    "times", [None, {}, {"book/01-one.ipynb": {"seconds": 3.0, "scale": "quick", "machine": "Maker 7"}}]
+)
 def test_no_number_is_shown_where_no_run_is_known(built, times):
     index, facts, rows = built(times)
     assert set(facts.values()) == {"Measured not run in this build"}
