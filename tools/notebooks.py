@@ -22,6 +22,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import machine
 import nbformat
 import yaml
 from PIL import Image
@@ -96,15 +97,18 @@ def kernel_environment(scale: str, root: Path) -> dict[str, str]:
 
 def key(notebook: nbformat.NotebookNode, scale: str, root: Path) -> str:
     """A hash of all that decides a chapter's outputs: its code, the package, the data files beside it, the versions."""
-    digest = hashlib.sha256(repr([sys.version, scale, QUICK_ENVIRONMENT]).encode())
-    for cell in code_cells(notebook):
-        digest.update(cell.source.encode() + b"\0")
     prose = {".ipynb", ".md", ".bib", ".css", ".svg", ".pyc"}
-    for file in [
-        root / "requirements.txt",
-        *sorted(path for path in (root / "lpa_core").rglob("*") if path.suffix != ".pyc"),
-        *sorted(path for path in (root / "book").rglob("*") if path.suffix not in prose and "_ext" not in path.parts),
-    ]:
+    beside = sorted(
+        path for path in (root / "book").rglob("*") if path.suffix not in prose and "_ext" not in path.parts
+    )
+    return fingerprint(root, [scale, *(cell.source for cell in code_cells(notebook))], beside)
+
+
+def fingerprint(root: Path, words: Sequence[str], files: Sequence[Path]) -> str:
+    """A hash of ``words``, of the contents of ``files``, and of what every output depends on: package and versions."""
+    digest = hashlib.sha256(repr([sys.version, QUICK_ENVIRONMENT, *words]).encode())
+    package = sorted(path for path in (root / "lpa_core").rglob("*") if path.suffix != ".pyc")
+    for file in [root / "requirements.txt", *package, *files]:
         if file.is_file():
             digest.update(str(file.relative_to(root)).encode() + b"\0" + file.read_bytes() + b"\0")
     return digest.hexdigest()
@@ -201,9 +205,11 @@ def executed_chapters(
             jobs[path] = (root / path, target, stage_folder(root) / path.parent)
     print(f"{len(jobs)} of {len(sources)} chapters to run, {processes} at once", flush=True)
     environment = kernel_environment(scale, root)
+    conditions = {"processes": min(processes, len(jobs)), "busy": machine.is_busy()}
+    conditions["machine"] = machine.described(gpu=scale == "full")
     for path, seconds in execute_all(jobs, environment=environment, processes=processes, timeout=timeout).items():
         jobs[path][1].with_suffix(".key").write_text(keys[path])
-        times[str(path)] = {"seconds": round(seconds, 1), "scale": scale}
+        times[str(path)] = {"seconds": round(seconds, 1), "scale": scale, **conditions}
     known = {str(path) for path in chapters(root)}
     if jobs:
         times_file.write_text(json.dumps({k: times[k] for k in sorted(times) if k in known}, indent=1) + "\n")
@@ -233,6 +239,22 @@ def fill_stage(root: Path) -> None:
         if path.exists():
             (stage / path.relative_to(root)).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, stage / path.relative_to(root))
+
+
+def stage_opening(root: Path) -> None:
+    """The figure of the first page, drawn anew when its code or the package has changed, and its code beside it."""
+    code, target = root / "tools" / "opening.py", root / "_build" / "executed" / "opening.png"
+    if not code.exists():
+        return
+    mark, own = target.with_suffix(".key"), fingerprint(root, [], [code])
+    if not target.exists() or not mark.exists() or mark.read_text() != own:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        path = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
+        environment = {**os.environ, **QUICK_ENVIRONMENT, "PYTHONPATH": path}
+        subprocess.run([sys.executable, str(code), str(target)], cwd=root, env=environment, check=True)
+        mark.write_text(own)
+    for file in (code, target):
+        shutil.copy(file, stage_folder(root) / "book" / file.name)
 
 
 def write(notebook: nbformat.NotebookNode, path: Path) -> None:
@@ -266,13 +288,19 @@ def in_256_colours(png: str) -> str:
 def stage(root: Path, only: Sequence[str], **how: Any) -> None:
     """Run the chapters into ``_build/stage``, the folder that Jupyter Book builds; the sources stay as they are."""
     fill_stage(root)
-    for path, notebook in executed_chapters(root, only, **how).items():
+    stage_opening(root)
+    executed = executed_chapters(root, only, **how)
+    for path, notebook in executed.items():
         write(lighter(notebook), stage_folder(root) / path)
+    times = json.loads((root / "_build" / "times.json").read_text(encoding="utf8"))
+    ran = {str(path): times[str(path)] for path in executed if str(path) in times}
+    (stage_folder(root) / "times.json").write_text(json.dumps(ran, indent=1) + "\n", encoding="utf8")
 
 
 def stage_stored(root: Path, only: Sequence[str]) -> None:
     """As ``stage``, with the outputs that the sources hold: for checks that follow ``check``, which compared them."""
     fill_stage(root)
+    stage_opening(root)
     for path in chapters(root, only):
         write(lighter(nbformat.read(root / path, as_version=4)), stage_folder(root) / path)
 

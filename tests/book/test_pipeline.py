@@ -4,9 +4,13 @@ import base64
 import copy
 import io
 import json
+import platform
+import shutil
+import subprocess
 from types import SimpleNamespace
 
 import lpa_book
+import machine
 import nbformat
 import notebooks
 import numpy as np
@@ -102,7 +106,11 @@ def test_a_chapter_runs_once_then_only_after_a_change(root, capsys):
     assert staged.cells[2].outputs[0].text == "0.25\n"
     assert (root / CHAPTER).read_bytes() == source
     assert not (root / "_build/stage/book/draft.ipynb").exists()
-    assert json.loads((root / "_build/times.json").read_text())[CHAPTER]["seconds"] > 0
+    times = json.loads((root / "_build/times.json").read_text())
+    assert times[CHAPTER]["seconds"] > 0
+    known = {"scale": "quick", "machine": machine.described(), "processes": 1}
+    assert times[CHAPTER] == known | {name: times[CHAPTER][name] for name in ("seconds", "busy")}
+    assert json.loads((root / "_build/stage/times.json").read_text()) == times
 
     edit(root, lambda nb: nb.cells[0].update(source="# A better title"))
     said, staged = stage()
@@ -123,6 +131,58 @@ def test_stored_outputs_are_staged_as_they_are_and_nothing_runs(root):
     assert (root / "_build/stage/book/index.md").is_file()
     assert (root / CHAPTER).read_bytes() == source
     assert not (root / "_build/executed").exists()
+
+
+def test_a_chapter_that_was_left_out_has_no_time_in_this_build(root):
+    (root / "_toc.yml").write_text(
+        "format: jb-book\nroot: book/index\nchapters:\n- file: book/01-one\n- file: book/02-two\n"
+    )
+    shutil.copy(root / CHAPTER, root / "book/02-two.ipynb")
+
+    def staged(*only):
+        notebooks.stage(root, only, scale="quick", processes=1, timeout=60, again=False)
+        return set(json.loads((root / "_build/stage/times.json").read_text()))
+
+    assert staged() == {CHAPTER, "book/02-two.ipynb"}
+    assert staged("01") == {CHAPTER}
+
+
+def test_the_opening_figure_is_drawn_when_its_code_or_the_package_changes(root):
+    code, drawn = root / "tools/opening.py", root / "_build/stage/book/opening.png"
+    code.parent.mkdir()
+    code.write_text("import sys, time\nopen(sys.argv[1], 'w').write(str(time.time_ns()))\n")
+
+    def draw():
+        notebooks.fill_stage(root)
+        notebooks.stage_opening(root)
+        assert (root / "_build/stage/book/opening.py").read_text() == code.read_text()
+        return drawn.read_text()
+
+    first = draw()
+    assert draw() == first
+    (root / "lpa_core/attention.py").write_text("x = 2\n")
+    second = draw()
+    assert second != first
+    code.write_text(code.read_text() + "# another\n")
+    assert draw() != second
+    code.write_text("assert False, 'its caption is wrong'\n")
+    with pytest.raises(subprocess.CalledProcessError):
+        draw()
+
+
+@pytest.mark.parametrize(("percent", "cores", "busy"), [(15, 2, False), (55, 2, True), (15, 8, True), (5, 8, False)])
+def test_a_busy_machine_is_noticed(monkeypatch, percent, cores, busy):
+    monkeypatch.setattr("psutil.cpu_percent", lambda interval: percent)
+    monkeypatch.setattr("psutil.cpu_count", lambda: cores)
+    assert machine.is_busy() is busy
+
+
+def test_a_processor_is_named_where_the_system_tells_it(tmp_path):
+    file = tmp_path / "cpuinfo"
+    file.write_text("processor\t: 0\nmodel name\t: Maker(R) Model(TM)   7 CPU\n")
+    assert machine.processor(file) == "Maker Model 7 CPU"
+    file.write_text("processor\t: 0\n")
+    assert machine.processor(file) == (platform.processor() or platform.machine()) != ""
 
 
 def test_a_failing_chapter_stops_the_book_and_is_tried_again(root, capsys):
