@@ -1,5 +1,6 @@
 """Files that are whole or not there at all, and folders that one run at a time may use. Standard library only."""
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -7,6 +8,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 LOCK_NAME = ".lock"
+# What a write fails with, by itself and without the name of a file: disk or quota full, file too large, a broken disk.
+_WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 @contextmanager
@@ -16,7 +19,7 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     The bytes go to a hidden file beside ``path``; at the end it is flushed, synced and renamed. Whatever goes wrong
     before that (an exception, a full disk, a kill) leaves the old ``path`` as it was.
 
-    Raises: OSError as the operating system gives it.
+    Raises: OSError naming ``path`` and what the operating system says.
     """
     target = Path(path)
     beside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
@@ -26,9 +29,13 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, target)
-    except BaseException:
+    except BaseException as error:
         with suppress(OSError):
             beside.unlink()
+        if isinstance(error, OSError) and (
+            error.filename == str(beside) or (error.filename is None and error.errno in _WRITING)
+        ):
+            raise OSError(error.errno, f"cannot write {target}: {error.strerror}") from error
         raise
     _sync_folder(target.parent)
 

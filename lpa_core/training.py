@@ -4,7 +4,8 @@ The loop itself is ``recipe.fit``. A run folder holds:
 
 * ``run.json``: config, commit, versions, device, data, timings, results.
 * ``history.jsonl``: one line per epoch.
-* ``checkpoint.pt``: everything that changes while training, random state included.
+* ``checkpoint.pt``: everything that changes while training, random state included; until the run is finished,
+  ``checkpoint.previous.pt`` is the one before it.
 * ``weights.safetensors``: the trained model, for ``load_weights``.
 """
 
@@ -363,6 +364,7 @@ def _finish(folder: RunFolder, config: TrainConfig, sets: Sets, state: State, in
             size=sets.train.images.shape[2:],
         )
         folder.write_info(info)
+        folder.clean(finished=True)
     return Run(model, config, state.history, results, info)
 
 
@@ -387,5 +389,8 @@ def _scores(model: AttentionClassifier, image_set: ImageSet) -> dict[str, Any]:
 def _finished(folder: RunFolder, config: TrainConfig, info: dict[str, Any], device: torch.device) -> Run:
     """The run in ``folder``, as ``train`` returned it."""
     assert folder.path is not None  # only a folder holds an earlier run
+    history = folder.read_history()
+    if len(history) != config.epochs:
+        raise ValueError(f"{folder.path / 'history.jsonl'} is damaged: it has {len(history)} of {config.epochs} epochs")
     model = load_weights(folder.path, device=device).model
-    return Run(model, config, folder.read_history(), info["results"], info)
+    return Run(model, config, history, info["results"], info)
