@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from .checks import is_number, is_whole
 from .files import atomic, remove_leftovers, write_atomic
 from .presets import completed
 from .recipe import State
@@ -194,6 +195,29 @@ def snapshot(state: State, info: dict[str, Any], device: torch.device) -> dict[s
     }
 
 
+def check_snapshot(saved: Mapping[str, Any]) -> None:
+    """Raise ValueError naming what of a loaded checkpoint is not as ``snapshot`` made it, tensors apart."""
+
+    def must(holds: bool, what: str, value: object) -> None:
+        if not holds:
+            raise ValueError(f"checkpoint.pt does not fit this version of the code: {what}; got {str(value)[:200]}")
+
+    kinds = {"config": dict, "data": dict, "model": dict, "optimiser": dict, "random": dict, "history": list}
+    absent = {*kinds, "average", "totals", "epoch", "batch", "seconds"} - set(saved)
+    must(not absent, f"{', '.join(sorted(absent))} missing", sorted(saved))
+    for name, kind in kinds.items():
+        must(isinstance(saved[name], kind), f"{name} must be a {kind.__name__}", saved[name])
+    epoch, batch, seconds, history = (saved[name] for name in ("epoch", "batch", "seconds", "history"))
+    epochs = saved["config"].get("epochs")
+    must(is_whole(epochs, 1) and is_whole(epoch, 0, epochs + 1), f"epoch must be from 0 to {epochs}", epoch)
+    must(is_whole(batch) and (epoch < epochs or not batch), "batch must be one of the epoch", batch)
+    must(is_number(seconds) and 0 <= seconds < float("inf"), "seconds must be at least 0", seconds)
+    numbers = [entry.get("epoch") if isinstance(entry, dict) else None for entry in history]
+    must(numbers == [*range(1, epoch + 1)], f"history must be of epochs 1 to {epoch}", numbers)
+    totals = saved["totals"]
+    must(isinstance(totals, torch.Tensor) and totals.shape == (2,), "totals must be two numbers", totals)
+
+
 def restore(state: State, saved: dict[str, Any], device: torch.device) -> None:
     """The inverse of ``snapshot``. Raises: ValueError when the tensors do not fit (the code has changed)."""
     try:
@@ -205,7 +229,7 @@ def restore(state: State, saved: dict[str, Any], device: torch.device) -> None:
         state.epoch, state.batch, state.seconds = saved["epoch"], saved["batch"], saved["seconds"]
         state.history[:] = saved["history"]
         set_random_state(device, saved["random"])
-    except (KeyError, TypeError, RuntimeError, ValueError) as error:
+    except (KeyError, TypeError, AttributeError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"checkpoint.pt does not fit this version of the code: {reason}") from error
 

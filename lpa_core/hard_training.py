@@ -17,6 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from .attention import check_count, check_option
+from .checks import is_number, is_whole
 from .chance import generator
 from .checkpoint import own_random_state
 from .data import Batches, ImageSet
@@ -74,11 +75,17 @@ class HardConfig:
         check_count("steps", self.steps)
         check_count("batch_size", self.batch_size)
         for name in ("lr", "temperature"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be above 0 and finite; got {getattr(self, name)}")
-        for name in ("weight_decay", "entropy_weight", "seed"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be at least 0 and finite; got {getattr(self, name)}")
+            value = getattr(self, name)
+            if not is_number(value) or not 0 < value < math.inf:
+                raise ValueError(f"{name} must be above 0 and finite; got {value!r}")
+        for name in ("weight_decay", "entropy_weight"):
+            value = getattr(self, name)
+            if not is_number(value) or not 0 <= value < math.inf:
+                raise ValueError(f"{name} must be at least 0 and finite; got {value!r}")
+        if not is_whole(self.seed):
+            raise ValueError(f"seed must be a whole number of at least 0; got {self.seed!r}")
+        if not isinstance(self.options, dict):
+            raise TypeError(f"options must be a dict of options for the model; got {self.options!r}")
 
 
 class Look(NamedTuple):

@@ -25,7 +25,8 @@ from tqdm import tqdm
 
 from . import metrics, provenance
 from .chance import generator
-from .checkpoint import FORMAT, RunFolder, own_random_state, refuse_other, restore, snapshot
+from .checkpoint import FORMAT, RunFolder, check_snapshot, own_random_state, refuse_other, restore, snapshot
+from .checks import is_number
 from .classifier import AttentionClassifier
 from .data import Batches, ImageSet
 from .files import locked
@@ -124,8 +125,10 @@ def train(
         run, a damaged or foreign checkpoint; BlockingIOError when another process uses the folder; OSError when it
         cannot be written; FloatingPointError when the loss is no longer finite.
     """
-    if not checkpoint_seconds > 0:
-        raise ValueError(f"checkpoint_seconds must be above 0; got {checkpoint_seconds}")
+    if not is_number(checkpoint_seconds) or not checkpoint_seconds > 0:
+        raise ValueError(f"checkpoint_seconds must be above 0; got {checkpoint_seconds!r}")
+    if minutes is not None and (not is_number(minutes) or not minutes >= 0):
+        raise ValueError(f"minutes must be at least 0; got {minutes!r}")
     until = math.inf if minutes is None else time.perf_counter() + 60 * minutes
     device = pick_device(device)
     with ExitStack() as stack:
@@ -230,6 +233,7 @@ def _continue(
         refuse_other(f"data: the run in {folder.path} was made with other data", earlier["data"], info["data"])
         saved = ranks.shared(folder.load() if ranks.rank == 0 else None)
         if saved is not None:
+            check_snapshot(saved)
             there = completed(saved["config"])
             refuse_other(f"{folder.path}: checkpoint.pt has another config", there, info["config"])
             refuse_other(f"{folder.path}: checkpoint.pt was made with other data", saved["data"], info["data"])
