@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import TypeGuard
 
+MOST_PIXELS = 16_384  # of a side: a picture of 800 MB
+
 
 def is_number(value: object) -> TypeGuard[int | float]:
     """Whether ``value`` is one number: no bool, no text, no array. It may be NaN or infinite."""
@@ -23,6 +25,8 @@ def is_size(value: object) -> TypeGuard[tuple[int, int]]:
 def height_and_width(value: object) -> tuple[int, int]:
     """``size`` as the user gave it, one number or two, as two. Raises: ValueError unless it is that."""
     pair = (value, value) if is_whole(value) else value
-    if not is_size(pair):
-        raise ValueError(f"size must be a whole number of at least 1, or a height and a width; got {value!r}")
+    if not is_size(pair) or max(pair) > MOST_PIXELS:
+        raise ValueError(
+            f"size must be a whole number from 1 to {MOST_PIXELS}, or a height and a width of that; got {value!r}"
+        )
     return (int(pair[0]), int(pair[1]))

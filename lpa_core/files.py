@@ -62,7 +62,7 @@ def locked(folder: str | os.PathLike[str]) -> Iterator[Path]:
     Raises: BlockingIOError when another process holds the folder; OSError when the folder cannot be written.
     """
     folder = Path(folder)
-    fresh = not folder.exists()
+    fresh = [path for path in (folder, *folder.parents) if not path.exists()]  # from the inside out
     try:
         folder.mkdir(parents=True, exist_ok=True)
         handle = _open_locked(folder / LOCK_NAME)
@@ -79,9 +79,9 @@ def locked(folder: str | os.PathLike[str]) -> Iterator[Path]:
         with suppress(OSError):
             (folder / LOCK_NAME).unlink()
         os.close(handle)
-        if fresh:
-            with suppress(OSError):  # nothing was written, as when the options were refused: leave nothing
-                folder.rmdir()
+        with suppress(OSError):  # nothing was written, as when the options were refused: leave nothing
+            for path in fresh:
+                path.rmdir()
 
 
 def _open_locked(path: Path) -> int:
