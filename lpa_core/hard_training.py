@@ -17,9 +17,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from .attention import check_count, check_option
-from .checks import is_number, is_whole
 from .chance import generator
 from .checkpoint import own_random_state
+from .checks import is_number, is_whole
 from .data import Batches, ImageSet
 from .glimpses import RecurrentAttention
 from .hard import HardAttention, box_iou, crop, grid, heaviest_window, reinforce_loss, window_boxes
