@@ -273,7 +273,8 @@ def looked(seed):
 
 
 METHOD = {"attention": {"method": "attention"}}
-# What takes a seed or a generator (the seed of a config is tested with the training that it is for): equal seeds, equal bits; another seed, other bits.
+# What takes a seed or a generator: equal seeds, equal bits; another seed, other bits. The seed of a config is tested
+# with the training that it is for.
 SEEDED = {
     "chance.generator": lambda seed: chance.generator("x", seed),
     "chance.stratified": lambda seed: chance.stratified(np.arange(40) % 2, 10, key=seed),
