@@ -31,7 +31,8 @@ def check_option(name: str, value: object, allowed: object) -> None:
 def check_count(name: str, value: object) -> None:
     """Raise ValueError unless ``value`` is a whole number of at least 1, and small enough to count memory with."""
     if not is_whole(value, 1, 2**31):
-        raise ValueError(f"{name} must be a whole number of at least 1 and below 2**31; got {value!r}")
+        limit = " and below 2**31" if isinstance(value, int) and value > 1 else ""
+        raise ValueError(f"{name} must be a whole number of at least 1{limit}; got {value!r}")
 
 
 class Attended(NamedTuple):

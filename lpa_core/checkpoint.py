@@ -98,7 +98,7 @@ class RunFolder:
                 raise ValueError(f"format {info['format']!r} is not {FORMAT}")
             if absent := {"command", *self.KINDS} - set(info):
                 raise ValueError(f"{', '.join(sorted(absent))} missing")
-            kinds = {**self.KINDS, "results": dict, "timings": dict} if info["finished"] else self.KINDS
+            kinds = {**self.KINDS, **({"results": dict, "timings": dict} if info["finished"] else {})}
             for name, kind in kinds.items():
                 if not isinstance(info[name], kind):
                     raise ValueError(f"{name} must be a {kind.__name__}; got {info[name]!r}")

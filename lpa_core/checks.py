@@ -26,7 +26,7 @@ def height_and_width(value: object) -> tuple[int, int]:
     """``size`` as the user gave it, one number or two, as two. Raises: ValueError unless it is that."""
     pair = (value, value) if is_whole(value) else value
     if not is_size(pair) or max(pair) > MOST_PIXELS:
-        raise ValueError(
-            f"size must be a whole number from 1 to {MOST_PIXELS}, or a height and a width of that; got {value!r}"
-        )
+        limit = f" and at most {MOST_PIXELS}" if is_size(pair) else ""
+        pairs = "" if is_number(value) else "; two are height and width"
+        raise ValueError(f"size must be a whole number of at least 1{limit}; got {value!r}{pairs}")
     return (int(pair[0]), int(pair[1]))

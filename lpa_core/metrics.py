@@ -253,7 +253,7 @@ def centre_prior(n: int, size: tuple[int, int], *, sigma: float = 0.25) -> Float
     """
     _check_count(n, size)
     if not is_number(sigma) or not 0 < sigma < math.inf:
-        raise ValueError(f"sigma must be above 0 and finite; got {sigma!r}")
+        raise ValueError(f"sigma must be above 0; got {sigma!r}")
     down, across = (torch.exp(-0.5 * (((torch.arange(k) + 0.5) / k - 0.5) / sigma) ** 2) for k in size)
     return (down[:, None] * across).repeat(n, 1, 1)
 
@@ -290,7 +290,8 @@ def _seeded(seed: int) -> torch.Generator:
 
 def _blur(maps: Tensor, sigma: float) -> Tensor:
     if not is_number(sigma) or not 0 <= sigma < 1000:
-        raise ValueError(f"sigma must be at least 0 and below 1000; got {sigma!r}")
+        limit = " and below 1000" if is_number(sigma) and sigma > 0 else ""
+        raise ValueError(f"sigma must be at least 0{limit}; got {sigma!r}")
     if sigma == 0 or len(maps) == 0:
         return maps
     reach = math.ceil(3 * sigma)
@@ -324,15 +325,15 @@ def cluster_interval(
         ``resamples`` at least 1.
     """
     generator = _seeded(seed)
-    for name, given in (("values", values), ("clusters", clusters)):
-        if not isinstance(given, Tensor) and (name == "values" or given is not None):
-            raise TypeError(f"{name} must be a tensor (n,); got {type(given).__name__}")
+    for name, one in (("values", values), ("clusters", clusters)):
+        if not isinstance(one, Tensor) and (name == "values" or one is not None):
+            raise TypeError(f"{name} must be a tensor (n,); got {type(one).__name__}")
     if values.ndim != 1 or (clusters is not None and clusters.shape != values.shape):
         given = None if clusters is None else tuple(clusters.shape)
         raise ValueError(f"values and clusters must both be (n,); got {tuple(values.shape)} and {given}")
     if not is_number(confidence) or not 0 < confidence < 1 or not is_whole(resamples, 1, 2**31):
         raise ValueError(
-            f"confidence must be in (0, 1) and resamples a whole number of at least 1; "
+            f"confidence must be in (0, 1) and resamples at least 1, a whole number; "
             f"got confidence={confidence!r}, resamples={resamples!r}"
         )
     values = values.detach().cpu().double()
