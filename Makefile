@@ -85,7 +85,15 @@ lint: venv ## ruff, mypy and codespell
 .PHONY: unit
 unit: venv ## unit tests in random order, with shapes checked
 	@echo "== Unit tests =="
-	@$(PYTEST) -m "not built"
+	@$(PYTEST) -m "not built and not faults and not fuzz"
+
+.PHONY: faults
+faults: venv ## kill, starve and damage training runs; print what they survived (minutes)
+	@$(PYTEST) -m faults
+
+.PHONY: fuzz
+fuzz: venv ## try thousands of malformed inputs; print how many were refused (minutes)
+	@$(PYTEST) -m fuzz
 
 .PHONY: check
 check: venv ## compare the outputs stored in the chapters with a fresh run

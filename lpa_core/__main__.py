@@ -21,11 +21,12 @@ import torch
 from . import __version__
 from .attention import Compatibility, Match, Normalise
 from .checkpoint import RunFolder
+from .checks import is_whole
 from .data import ImageSet, load, normalise
 from .files import write_atomic
 from .models import Combine
 from .pictures import read_picture
-from .presets import PRESETS, TrainConfig, preset
+from .presets import PRESETS, TrainConfig, completed, preset
 from .recipe import Sets, evaluate, load_sets, pick_device
 from .recording import record_run
 from .records import read_record
@@ -65,7 +66,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("\nstopped; train goes on from the last checkpoint with --resume\n")
         return 130
-    except USER_ERRORS as error:
+    except (*USER_ERRORS, MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "memory" not in str(error):
+            raise
         sys.stderr.write(f"lpa_core: error: {' '.join(str(error).split()) or type(error).__name__}\n")
         return 2
     return 0
@@ -277,7 +280,7 @@ def _config(options: argparse.Namespace, overrides: dict[str, Any]) -> TrainConf
         raise ValueError("--preset needs --data; --resume alone continues with the recipe of the run")
     if not (Path(options.out) / "run.json").is_file():
         raise FileNotFoundError(f"--out: there is no run in {options.out} to continue; name its --data to start one")
-    values = RunFolder(Path(options.out)).read_info()["config"]
+    values = TrainConfig.from_dict(completed(RunFolder(Path(options.out)).read_info()["config"])).to_dict()
     options_of_model = {key: overrides.pop(key) for key in MODEL_OPTIONS & set(overrides)}
     return TrainConfig.from_dict({**values, **overrides, "model": {**values["model"], **options_of_model}})
 
@@ -362,8 +365,8 @@ def _explain(options: argparse.Namespace, command: str) -> None:
 
 
 def _record(options: argparse.Namespace, command: str) -> None:
-    if options.maps < 0:
-        raise ValueError(f"--maps must be at least 0; got {options.maps}")
+    if not is_whole(options.maps, 0, 2**31):
+        raise ValueError(f"--maps must be at least 0 and below 2**31; got {str(options.maps)[:20]}")
     if options.shipped is not None and options.shipped not in available():
         raise ValueError(f"--shipped must be one of {', '.join(available())}; got {options.shipped!r}")
     path = record_run(

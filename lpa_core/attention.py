@@ -14,6 +14,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .checks import is_whole
+
 Compatibility = Literal["pc", "dp", "additive", "uniform"]
 Match = Literal["global", "local"]
 Normalise = Literal["softmax", "sigmoid"]
@@ -22,14 +24,15 @@ Normalise = Literal["softmax", "sigmoid"]
 def check_option(name: str, value: object, allowed: object) -> None:
     """Raise ValueError unless ``value`` is one of the Literal type ``allowed``; names what would be right."""
     options = get_args(allowed)
-    if value not in options:
+    if not isinstance(value, str) or value not in options:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, options))}; got {value!r}")
 
 
 def check_count(name: str, value: object) -> None:
-    """Raise ValueError unless ``value`` is a whole number of at least 1."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{name} must be a whole number of at least 1; got {value!r}")
+    """Raise ValueError unless ``value`` is a whole number of at least 1, and small enough to count memory with."""
+    if not is_whole(value, 1, 2**31):
+        limit = " and below 2**31" if isinstance(value, int) and value > 1 else ""
+        raise ValueError(f"{name} must be a whole number of at least 1{limit}; got {value!r}")
 
 
 class Attended(NamedTuple):

@@ -22,6 +22,7 @@ from .attention import (
     check_count,
     check_option,
 )
+from .checks import height_and_width, is_number
 from .trunks import Trunk, check_images, evaluating
 
 Combine = Literal["concat", "indep", "global"]
@@ -81,7 +82,7 @@ class AttentionClassifier(nn.Module):
         check_option("combine", combine, Combine)
         check_option("head", head, Head)
         check_count("num_classes", num_classes)
-        if not 0 <= dropout * max(head_rate, 0.5) <= 1:
+        if not is_number(dropout) or not 0 <= dropout * max(head_rate, 0.5) <= 1:
             raise ValueError(
                 f"dropout multiplies rates up to {max(head_rate, 0.5)} and must leave [0, 1]; got {dropout}"
             )
@@ -157,6 +158,7 @@ class AttentionClassifier(nn.Module):
 
 def needs_global(compatibility: str, combine: str, asked: bool) -> bool:
     """Should the trunk make g? Not for ``"uniform"``, which never looks at it, unless it is classified from g."""
+    check_option("compatibility", compatibility, Compatibility)
     return asked and (compatibility != "uniform" or combine == "global")
 
 
@@ -195,13 +197,11 @@ def attention_maps(
     Raises: TypeError unless ``images`` is floating point; ValueError on other shapes, on NaN, on a ``size`` below 1,
         and for a model without levels.
     """
-    batch = images[None] if images.ndim == 3 else images
+    batch = images[None] if isinstance(images, Tensor) and images.ndim == 3 else images
     check_images(batch, model.trunk.in_channels)
     if batch.isnan().any():
         raise ValueError("images must be numbers; got NaN")
-    height, width = batch.shape[-2:] if size is None else (size, size) if isinstance(size, int) else size
-    check_count("size", height)
-    check_count("size", width)
+    height, width = batch.shape[-2:] if size is None else height_and_width(size)
     if not model.estimators:
         raise ValueError(f"model must have levels to look at; combine={model.combine!r} classifies from g alone")
     with torch.no_grad(), evaluating(model):

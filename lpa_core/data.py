@@ -145,13 +145,23 @@ def _check_statistics(mean: Sequence[float], std: Sequence[float], channels: int
 
 
 def _check_split(split: str) -> None:
-    if split not in get_args(Split):
+    if not isinstance(split, str) or split not in get_args(Split):
         raise ValueError(f"split must be one of {', '.join(map(repr, get_args(Split)))}; got {split!r}")
 
 
 def _check_int(name: str, value: object, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
-        raise ValueError(f"{name} must be an integer of at least {least}; got {value!r}")
+    if isinstance(value, bool) or not isinstance(value, Integral) or not least <= value < 2**63:
+        limit = " and of 64 bits" if isinstance(value, Integral) and value >= 2**63 else ""
+        raise ValueError(f"{name} must be an integer of at least {least}{limit}; got {value!r}")
+
+
+def _device(device: str | torch.device) -> torch.device:
+    try:
+        if isinstance(device, str | torch.device):
+            return torch.device(device)
+    except RuntimeError:
+        pass
+    raise ValueError(f"device must be 'cpu', 'cuda' or 'cuda:N'; got {device!r}")
 
 
 def _positions(index: slice | Sequence[int] | Tensor, n: int) -> Tensor:
@@ -209,7 +219,7 @@ def digits_in_clutter(
     _check_int("n", n, 1)
     _check_split(split)
     _check_int("seed", seed, 0)
-    if isinstance(digits, bool) or digits not in (1, 2):
+    if isinstance(digits, bool) or not isinstance(digits, int) or digits not in (1, 2):
         raise ValueError(f"digits must be 1 or 2; got {digits!r}")
     clutter_seed = seed if clutter_seed is None else clutter_seed
     _check_int("clutter_seed", clutter_seed, 0)
@@ -293,7 +303,9 @@ def load(
     if n is not None:
         _check_int("n", n, 1)
     _check_int("seed", seed, 0)
-    kind, _, path = str(name).partition(":")
+    if not isinstance(name, str):
+        raise TypeError(f"name must be 'digits', 'cifar10', 'cifar100', 'svhn' or 'folder:PATH'; got {name!r}")
+    kind, _, path = name.partition(":")
     if size is not None and kind != "folder":
         raise ValueError(f"size is for 'folder:PATH' only; pictures of {name!r} have one size; got {size!r}")
     if name == "digits":
@@ -458,7 +470,7 @@ class Batches:
             )
         self.batch_size, self.seed, self.shuffle = batch_size, seed, shuffle
         self.crop, self.flip, self.drop_last, self.part = crop, flip, drop_last, part
-        self.device = image_set.images.device if device is None else torch.device(device)
+        self.device = image_set.images.device if device is None else _device(device)
         self._format = torch.channels_last if channels_last else torch.contiguous_format
         self._n, self._size = n, size
         images = image_set.images.to(self.device)

@@ -1,5 +1,6 @@
 """Files that are whole or not there at all, and folders that one run at a time may use. Standard library only."""
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -7,6 +8,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 LOCK_NAME = ".lock"
+# What a write fails with, by itself and without the name of a file: disk or quota full, file too large, a broken disk.
+_WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 @contextmanager
@@ -16,7 +19,7 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     The bytes go to a hidden file beside ``path``; at the end it is flushed, synced and renamed. Whatever goes wrong
     before that (an exception, a full disk, a kill) leaves the old ``path`` as it was.
 
-    Raises: OSError as the operating system gives it.
+    Raises: OSError naming ``path`` and what the operating system says.
     """
     target = Path(path)
     beside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
@@ -26,9 +29,13 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, target)
-    except BaseException:
+    except BaseException as error:
         with suppress(OSError):
             beside.unlink()
+        if isinstance(error, OSError) and (
+            error.filename == str(beside) or (error.filename is None and error.errno in _WRITING)
+        ):
+            raise OSError(error.errno, f"cannot write {target}: {error.strerror}") from error
         raise
     _sync_folder(target.parent)
 
@@ -55,7 +62,7 @@ def locked(folder: str | os.PathLike[str]) -> Iterator[Path]:
     Raises: BlockingIOError when another process holds the folder; OSError when the folder cannot be written.
     """
     folder = Path(folder)
-    fresh = not folder.exists()
+    fresh = [path for path in (folder, *folder.parents) if not path.exists()]  # from the inside out
     try:
         folder.mkdir(parents=True, exist_ok=True)
         handle = _open_locked(folder / LOCK_NAME)
@@ -72,9 +79,9 @@ def locked(folder: str | os.PathLike[str]) -> Iterator[Path]:
         with suppress(OSError):
             (folder / LOCK_NAME).unlink()
         os.close(handle)
-        if fresh:
-            with suppress(OSError):  # nothing was written, as when the options were refused: leave nothing
-                folder.rmdir()
+        with suppress(OSError):  # nothing was written, as when the options were refused: leave nothing
+            for path in fresh:
+                path.rmdir()
 
 
 def _open_locked(path: Path) -> int:

@@ -19,6 +19,7 @@ from tqdm import tqdm
 from .attention import check_count, check_option
 from .chance import generator
 from .checkpoint import own_random_state
+from .checks import is_number, is_whole
 from .data import Batches, ImageSet
 from .glimpses import RecurrentAttention
 from .hard import HardAttention, box_iou, crop, grid, heaviest_window, reinforce_loss, window_boxes
@@ -77,11 +78,17 @@ class HardConfig:
         check_count("batch_size", self.batch_size)
         check_count("draws", self.draws)
         for name in ("lr", "temperature"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be above 0 and finite; got {getattr(self, name)}")
-        for name in ("weight_decay", "entropy_weight", "seed"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be at least 0 and finite; got {getattr(self, name)}")
+            value = getattr(self, name)
+            if not is_number(value) or not 0 < value < math.inf:
+                raise ValueError(f"{name} must be above 0 and finite; got {value!r}")
+        for name in ("weight_decay", "entropy_weight"):
+            value = getattr(self, name)
+            if not is_number(value) or not 0 <= value < math.inf:
+                raise ValueError(f"{name} must be at least 0 and finite; got {value!r}")
+        if not is_whole(self.seed):
+            raise ValueError(f"seed must be a whole number of at least 0; got {self.seed!r}")
+        if not isinstance(self.options, dict):
+            raise TypeError(f"options must be a dict of options for the model; got {self.options!r}")
 
 
 class Look(NamedTuple):

@@ -20,6 +20,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
+from .checks import is_number, is_size, is_whole
+
 # Two enlarged values that are equal in exact arithmetic differ by a few roundings; this many count as equal.
 _ROUNDINGS = 8
 
@@ -131,8 +133,8 @@ def score_maps(maps: Float[Tensor, "b h w"], masks: Bool[Tensor, "b H W"], *, cl
 def _prepare(maps: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
     """Checked, enlarged and flattened: values (b, n) and masks (b, n) on the maps' device."""
     maps = _check_maps(maps)
-    if masks.dtype != torch.bool:
-        raise TypeError(f"masks must be bool (mask > 0 makes it so); got {masks.dtype}")
+    if not isinstance(masks, Tensor) or masks.dtype != torch.bool:
+        raise TypeError(f"masks must be bool (mask > 0 makes it so); got {getattr(masks, 'dtype', type(masks))}")
     if masks.ndim != 3 or masks.shape[1] * masks.shape[2] == 0 or len(maps) != len(masks):
         raise ValueError(
             f"masks must be (b, H, W) with one mask for each of {len(maps)} maps; got {tuple(masks.shape)}"
@@ -142,8 +144,8 @@ def _prepare(maps: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _check_maps(maps: Tensor) -> Tensor:
-    if not torch.is_floating_point(maps):
-        raise TypeError(f"maps must be floating point; got {maps.dtype}")
+    if not isinstance(maps, Tensor) or not torch.is_floating_point(maps):
+        raise TypeError(f"maps must be floating point; got {getattr(maps, 'dtype', type(maps))}")
     if maps.ndim != 3 or maps.shape[1] * maps.shape[2] == 0:
         raise ValueError(f"maps must be (b, h, w), one map per picture; got {tuple(maps.shape)}")
     if not maps.isfinite().all():
@@ -153,8 +155,8 @@ def _check_maps(maps: Tensor) -> Tensor:
 
 
 def _enlarge(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    if maps.shape[1] > size[0] or maps.shape[2] > size[1]:
-        raise ValueError(f"size must be at least the maps' {tuple(maps.shape[1:])}; got {tuple(size)}")
+    if not is_size(size) or maps.shape[1] > size[0] or maps.shape[2] > size[1]:
+        raise ValueError(f"size must be at least the maps' {tuple(maps.shape[1:])}; got {size!r}")
     if maps.shape[1:] == tuple(size):
         return maps
     if len(maps) == 0:  # interpolate refuses an empty batch
@@ -239,7 +241,7 @@ def random_maps(n: int, size: tuple[int, int], *, seed: int, sigma: float = 0.0)
     Raises: ValueError on ``n`` below 0, an empty ``size`` or a negative ``sigma``.
     """
     _check_count(n, size)
-    maps = torch.rand(n, *size, generator=torch.Generator().manual_seed(seed))
+    maps = torch.rand(n, *size, generator=_seeded(seed))
     return _blur(maps, sigma)
 
 
@@ -250,8 +252,8 @@ def centre_prior(n: int, size: tuple[int, int], *, sigma: float = 0.25) -> Float
     Raises: ValueError on ``n`` below 0, an empty ``size`` or a ``sigma`` not above 0.
     """
     _check_count(n, size)
-    if not sigma > 0:
-        raise ValueError(f"sigma must be above 0; got {sigma}")
+    if not is_number(sigma) or not 0 < sigma < math.inf:
+        raise ValueError(f"sigma must be above 0; got {sigma!r}")
     down, across = (torch.exp(-0.5 * (((torch.arange(k) + 0.5) / k - 0.5) / sigma) ** 2) for k in size)
     return (down[:, None] * across).repeat(n, 1, 1)
 
@@ -276,13 +278,20 @@ def blurred_brightness(
 
 
 def _check_count(n: int, size: tuple[int, int]) -> None:
-    if n < 0 or len(size) != 2 or min(size) < 1:
-        raise ValueError(f"n must be at least 0 and size (h, w) at least (1, 1); got n={n}, size={tuple(size)}")
+    if not is_whole(n, 0, 2**31) or not is_size(size):
+        raise ValueError(f"n must be at least 0 and size (h, w) at least (1, 1); got n={n!r}, size={size!r}")
+
+
+def _seeded(seed: int) -> torch.Generator:
+    if not is_whole(seed, -(2**63)):
+        raise ValueError(f"seed must be a whole number of 64 bits; got {seed!r}")
+    return torch.Generator().manual_seed(int(seed))
 
 
 def _blur(maps: Tensor, sigma: float) -> Tensor:
-    if not 0 <= sigma < math.inf:
-        raise ValueError(f"sigma must be at least 0; got {sigma}")
+    if not is_number(sigma) or not 0 <= sigma < 1000:
+        limit = " and below 1000" if is_number(sigma) and sigma > 0 else ""
+        raise ValueError(f"sigma must be at least 0{limit}; got {sigma!r}")
     if sigma == 0 or len(maps) == 0:
         return maps
     reach = math.ceil(3 * sigma)
@@ -315,12 +324,17 @@ def cluster_interval(
     Raises: ValueError unless ``values`` and ``clusters`` are (n,), values not infinite, ``confidence`` in (0, 1) and
         ``resamples`` at least 1.
     """
+    generator = _seeded(seed)
+    for name, one in (("values", values), ("clusters", clusters)):
+        if not isinstance(one, Tensor) and (name == "values" or one is not None):
+            raise TypeError(f"{name} must be a tensor (n,); got {type(one).__name__}")
     if values.ndim != 1 or (clusters is not None and clusters.shape != values.shape):
         given = None if clusters is None else tuple(clusters.shape)
         raise ValueError(f"values and clusters must both be (n,); got {tuple(values.shape)} and {given}")
-    if not 0 < confidence < 1 or resamples < 1:
+    if not is_number(confidence) or not 0 < confidence < 1 or not is_whole(resamples, 1, 2**31):
         raise ValueError(
-            f"confidence must be in (0, 1) and resamples at least 1; got confidence={confidence}, resamples={resamples}"
+            f"confidence must be in (0, 1) and resamples at least 1, a whole number; "
+            f"got confidence={confidence!r}, resamples={resamples!r}"
         )
     values = values.detach().cpu().double()
     if values.isinf().any():
@@ -338,7 +352,6 @@ def cluster_interval(
         return Interval(mean, math.nan, math.nan, len(values), n, left_out)
     sums = torch.zeros(n, dtype=torch.float64).index_add_(0, index, values - mean)  # centred: nothing lost to rounding
     counts = torch.bincount(index, minlength=n).double()
-    generator = torch.Generator().manual_seed(seed)
     means = []
     at_once = max(1, 4_000_000 // n)  # resamples drawn together; bounds the memory, not the result's meaning
     for first in range(0, resamples, at_once):

@@ -259,7 +259,7 @@ def build(config: Mapping[str, Any]) -> AttentionClassifier:
     """
     options = dict(config)
     name = options.pop("builder", None)
-    if name not in BUILDERS:
+    if not isinstance(name, str) or name not in BUILDERS:
         raise ValueError(f"builder must be one of {', '.join(BUILDERS)}; got {name!r}")
     known = inspect.signature(BUILDERS[name]).parameters
     if unknown := sorted(set(options) - set(known)):

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from .attention import check_count
+from .checks import height_and_width, is_whole
 
 # A file, a PIL image, an array (h, w) or (h, w, 3), or a tensor (c, h, w): said in words, so that Pillow need not load.
 Picture = Any
@@ -32,11 +32,9 @@ def read_picture(
     Raises: FileNotFoundError where there is no such file; ValueError on a file that is no picture, pixels of more than
         8 bits, floats outside [0, 1], NaN, another shape or a ``size`` below 1; TypeError on another kind of source.
     """
-    if channels not in (1, 3):
+    if not is_whole(channels) or channels not in (1, 3):
         raise ValueError(f"channels must be 1 (grey) or 3 (RGB): a picture has no {channels!r}")
-    shape = None if size is None else (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
-    for side in shape or ():
-        check_count("size", side)
+    shape = None if size is None else height_and_width(size)
     if isinstance(source, Tensor):
         source = _array_of(source)
     if isinstance(source, np.ndarray):

@@ -12,8 +12,8 @@ Schedule = Literal["one_cycle", "halving", "constant"]
 
 # Each number of a config: whole or not, the least it may be, and what it must stay below.
 _RANGES: dict[str, tuple[type, int, float]] = {
-    "epochs": (int, 1, math.inf),
-    "batch_size": (int, 2, math.inf),
+    "epochs": (int, 1, 2**63),
+    "batch_size": (int, 2, 2**63),
     "lr": (float, 0, math.inf),
     "momentum": (float, 0, 1),
     "weight_decay": (float, 0, math.inf),
@@ -21,8 +21,8 @@ _RANGES: dict[str, tuple[type, int, float]] = {
     "label_smoothing": (float, 0, 1),
     "ema": (float, 0, 1),
     "cutmix": (float, 0, 1),
-    "crop": (int, 0, math.inf),
-    "limit": (int, 1, math.inf),
+    "crop": (int, 0, 2**63),
+    "limit": (int, 1, 2**63),
     "seed": (int, 0, 2**63),
 }
 _SWITCHES = ("nesterov", "decay_all", "flip", "all", "channels_last", "compile")
@@ -61,6 +61,8 @@ class TrainConfig:
     compile: bool = False  # model.compile() on a GPU; without effect on a CPU
 
     def __post_init__(self) -> None:
+        if not isinstance(self.data, str) or not self.data:
+            raise TypeError(f"data must be a name, such as 'digits' or 'folder:PATH'; got {self.data!r}")
         for name, (kind, least, below) in _RANGES.items():
             value = getattr(self, name)
             if name == "limit" and value is None:
@@ -68,7 +70,7 @@ class TrainConfig:
             if isinstance(value, bool) or not isinstance(value, int if kind is int else (int, float)):
                 raise TypeError(f"{name} must be a {'whole number' if kind is int else 'number'}; got {value!r}")
             if not least <= value < below:
-                above = "" if below == math.inf else f" and below {below}"
+                above = "" if below == math.inf or (below == 2**63 and value < below) else f" and below {below}"
                 raise ValueError(f"{name} must be at least {least}{above}; got {value}")
         for name in _SWITCHES:
             if not isinstance(getattr(self, name), bool):
@@ -190,7 +192,7 @@ def preset(name: str, data: str, **overrides: Any) -> TrainConfig:
     Raises: ValueError on an unknown preset (the message lists them) or a value out of range. An option that the
     model's builder does not have is refused when the model is built.
     """
-    if name not in PRESETS:
+    if not isinstance(name, str) or name not in PRESETS:
         raise ValueError(f"preset must be one of {', '.join(PRESETS)}; got {name!r}")
     recipe = {**PRESETS[name].get(data, PRESETS[name]["*"])}
     if data in NOT_MIRRORED and name != "paper":

@@ -262,9 +262,11 @@ def check_labels(image_set: ImageSet) -> None:
 
 def pick_device(device: str | torch.device | None = None) -> torch.device:
     """The device that is meant: a GPU if there is one, by default. Raises: ValueError when it is not there."""
-    if device is None or (device == "cuda" and torch.cuda.is_available()):
+    if device is None or (isinstance(device, str) and device == "cuda" and torch.cuda.is_available()):
         own = int(os.environ.get("LOCAL_RANK", torch.cuda.current_device())) if torch.cuda.is_available() else 0
         device = f"cuda:{own}" if torch.cuda.is_available() else "cpu"
+    if not isinstance(device, str | torch.device):
+        raise ValueError(f"device must be 'cpu', 'cuda' or 'cuda:N'; got {device!r}")
     try:
         found = torch.device(device)
     except RuntimeError as error:

@@ -60,6 +60,13 @@ def record(run: str | Path, name: str, *, shipped: str | None = None) -> dict[st
     if not Path(run).is_dir():
         raise ValueError(f"run must be a run folder; there is none at {run}")
     info = folder.read_info()
+    try:
+        return _record(info, folder.read_history(), name, shipped)
+    except (KeyError, TypeError, AttributeError, ZeroDivisionError, OverflowError) as error:
+        raise ValueError(f"the run in {run} contradicts itself: {error!r}") from error
+
+
+def _record(info: Mapping[str, Any], history: list[dict[str, Any]], name: str, shipped: str | None) -> dict[str, Any]:
     values = {key: info.get(key) for key in FIELDS if key in info}
     values |= {
         "format": FORMAT,
@@ -68,7 +75,7 @@ def record(run: str | Path, name: str, *, shipped: str | None = None) -> dict[st
         "cut_short": not info["finished"],
         "command": public_command(info["command"], name),
         "ended": info.get("ended"),
-        "history": folder.read_history(),
+        "history": history,
         "weights": {"sha256": info.get("sha256"), "shipped": shipped},
         "maps": None,
     }
@@ -111,7 +118,10 @@ def _maps(run: str | Path, data: str, count: int, root: str | Path | None, downl
     from .plotting import Figure, map_grid  # drawing takes a second to import
 
     model, info = load_weights(run)
-    few = load(data, "test", root=root, download=download).subset(range(count))
+    found = load(data, "test", root=root, download=download)
+    if count > len(found):
+        raise ValueError(f"maps must be at most {len(found)}, the test pictures; got {count}")
+    few = found.subset(range(count))
     with torch.no_grad():
         output = model.attend(few.float_images())
     if not output.attended:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from .checks import is_number, is_whole
 from .presets import TrainConfig, preset
 from .recording import record_run
 from .training import TimeUp, train
@@ -62,7 +63,7 @@ class Swept(NamedTuple):
 
 def named(name: str) -> list[Job]:
     """The jobs of a named sweep. Raises: ValueError listing those there are."""
-    if name not in SWEEPS:
+    if not isinstance(name, str) or name not in SWEEPS:
         raise ValueError(f"sweep must be one of {', '.join(SWEEPS)}; got {name!r}")
     return [Job(called, preset(of, "cifar100", seed=seed, **changes)) for called, of, seed, changes in SWEEPS[name]]
 
@@ -72,6 +73,10 @@ def combined(data: str, of: str, variants: Sequence[str], seeds: Sequence[int], 
 
     ``changes`` are those of ``preset``, for every job. Raises: ValueError on an unknown variant; as ``preset``.
     """
+    if not isinstance(variants, list | tuple) or not variants or any(not isinstance(v, str) for v in variants):
+        raise TypeError(f"variants must be a list of some of {', '.join(VARIANTS)}; got {variants!r}")
+    if not isinstance(seeds, list | tuple | range) or not seeds or not all(is_whole(seed) for seed in seeds):
+        raise TypeError(f"seeds must be a list of whole numbers of at least 0; got {seeds!r}")
     if unknown := [name for name in variants if name not in VARIANTS]:
         raise ValueError(f"variants must be among {', '.join(VARIANTS)}; got {', '.join(unknown)}")
     if len({*variants}) < len(variants) or len({*seeds}) < len(seeds):
@@ -108,8 +113,8 @@ def sweep(
     """
     if os.environ.get("WORLD_SIZE", "1") != "1":
         raise ValueError("a sweep is for one process; start one on each GPU (--device cuda:N) with the same --out")
-    if minutes is not None and not minutes > 0:
-        raise ValueError(f"minutes must be above 0; got {minutes}")
+    if minutes is not None and (not is_number(minutes) or not minutes > 0):
+        raise ValueError(f"minutes must be above 0; got {minutes!r}")
     jobs, started = [*jobs], time.monotonic()
     finished: list[str] = []
     failed: dict[str, str] = {}

@@ -4,7 +4,8 @@ The loop itself is ``recipe.fit``. A run folder holds:
 
 * ``run.json``: config, commit, versions, device, data, timings, results.
 * ``history.jsonl``: one line per epoch.
-* ``checkpoint.pt``: everything that changes while training, random state included.
+* ``checkpoint.pt``: everything that changes while training, random state included; until the run is finished,
+  ``checkpoint.previous.pt`` is the one before it.
 * ``weights.safetensors``: the trained model, for ``load_weights``.
 """
 
@@ -24,7 +25,8 @@ from tqdm import tqdm
 
 from . import metrics, provenance
 from .chance import generator
-from .checkpoint import FORMAT, RunFolder, own_random_state, refuse_other, restore, snapshot
+from .checkpoint import FORMAT, RunFolder, check_snapshot, own_random_state, refuse_other, restore, snapshot
+from .checks import is_number
 from .classifier import AttentionClassifier
 from .data import Batches, ImageSet
 from .files import locked
@@ -123,8 +125,10 @@ def train(
         run, a damaged or foreign checkpoint; BlockingIOError when another process uses the folder; OSError when it
         cannot be written; FloatingPointError when the loss is no longer finite.
     """
-    if not checkpoint_seconds > 0:
-        raise ValueError(f"checkpoint_seconds must be above 0; got {checkpoint_seconds}")
+    if not is_number(checkpoint_seconds) or not checkpoint_seconds > 0:
+        raise ValueError(f"checkpoint_seconds must be above 0; got {checkpoint_seconds!r}")
+    if minutes is not None and (not is_number(minutes) or not minutes >= 0):
+        raise ValueError(f"minutes must be at least 0; got {minutes!r}")
     until = math.inf if minutes is None else time.perf_counter() + 60 * minutes
     device = pick_device(device)
     with ExitStack() as stack:
@@ -229,6 +233,7 @@ def _continue(
         refuse_other(f"data: the run in {folder.path} was made with other data", earlier["data"], info["data"])
         saved = ranks.shared(folder.load() if ranks.rank == 0 else None)
         if saved is not None:
+            check_snapshot(saved)
             there = completed(saved["config"])
             refuse_other(f"{folder.path}: checkpoint.pt has another config", there, info["config"])
             refuse_other(f"{folder.path}: checkpoint.pt was made with other data", saved["data"], info["data"])
@@ -363,6 +368,7 @@ def _finish(folder: RunFolder, config: TrainConfig, sets: Sets, state: State, in
             size=sets.train.images.shape[2:],
         )
         folder.write_info(info)
+        folder.clean(finished=True)
     return Run(model, config, state.history, results, info)
 
 
@@ -387,5 +393,8 @@ def _scores(model: AttentionClassifier, image_set: ImageSet) -> dict[str, Any]:
 def _finished(folder: RunFolder, config: TrainConfig, info: dict[str, Any], device: torch.device) -> Run:
     """The run in ``folder``, as ``train`` returned it."""
     assert folder.path is not None  # only a folder holds an earlier run
+    history = folder.read_history()
+    if len(history) != config.epochs:
+        raise ValueError(f"{folder.path / 'history.jsonl'} is damaged: it has {len(history)} of {config.epochs} epochs")
     model = load_weights(folder.path, device=device).model
-    return Run(model, config, folder.read_history(), info["results"], info)
+    return Run(model, config, history, info["results"], info)

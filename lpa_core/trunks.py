@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from .attention import Attended, AttentionEstimator, check_count
+from .checks import is_number
 
 
 class Features(NamedTuple):
@@ -84,10 +85,10 @@ def scaled(channels: int, width: float) -> int:
 def check_scales(in_channels: int, width: float, dropout: float) -> None:
     """Raise ValueError naming the argument out of range: what every trunk of the paper has in common."""
     check_count("in_channels", in_channels)
-    if not 0 < width < float("inf"):
-        raise ValueError(f"width must be above 0 (1.0 is the paper's network); got {width}")
-    if not 0 <= dropout < 2:
-        raise ValueError(f"dropout multiplies the authors' rates (up to 0.5) and must be in [0, 2); got {dropout}")
+    if not is_number(width) or not 0 < width < 1e6:
+        raise ValueError(f"width must be above 0 (1.0 is the paper's network) and below a million; got {width!r}")
+    if not is_number(dropout) or not 0 <= dropout < 2:
+        raise ValueError(f"dropout multiplies the authors' rates (up to 0.5) and must be in [0, 2); got {dropout!r}")
 
 
 def _vgg_layers(in_channels: int, width: float, dropout: float) -> list[nn.Sequential]:
@@ -286,14 +287,15 @@ def check_size(images: Tensor, least: int) -> None:
 
 def check_levels(levels: object, places: tuple[str, str, str] = ("layer 7", "layer 10", "layer 13")) -> None:
     """Raise ValueError unless ``levels`` is 1, 2 or 3; ``places`` are the names of the levels, shallow to deep."""
-    if isinstance(levels, bool) or levels not in (1, 2, 3):
+    if isinstance(levels, bool) or not isinstance(levels, int) or levels not in (1, 2, 3):
         _, middle, deep = places
         raise ValueError(f"levels must be 1 ({deep}), 2 ({middle}, {deep}) or 3 ({', '.join(places)}); got {levels!r}")
 
 
 def check_images(images: Tensor, in_channels: int) -> None:
     """Raise ValueError or TypeError unless ``images`` is a floating (b, in_channels, h, w) batch."""
-    if not torch.is_floating_point(images):
-        raise TypeError(f"images must be floating point (scale uint8 with data.normalise); got {images.dtype}")
+    if not isinstance(images, Tensor) or not torch.is_floating_point(images):
+        got = getattr(images, "dtype", type(images).__name__)
+        raise TypeError(f"images must be floating point (scale uint8 with data.normalise); got {got}")
     if images.ndim != 4 or images.shape[1] != in_channels:
         raise ValueError(f"images must be (b, {in_channels}, h, w); got {tuple(images.shape)}")

@@ -159,6 +159,11 @@ def available() -> tuple[str, ...]:
 
 def _find(wanted: str | os.PathLike[str]) -> tuple[Path, str | None]:
     """The file that is meant, and its sha256 where the package lists it."""
+    if not isinstance(wanted, str | os.PathLike) or not str(wanted):
+        names = ", ".join(available())
+        raise TypeError(
+            f"weights must be the name of shipped weights ({names}), a file or a run folder; got {wanted!r}"
+        )
     if str(wanted) in SHIPPED:
         shipped = resources.files(__package__) / "_weights" / f"{wanted}.safetensors"
         return Path(str(shipped)), SHIPPED[str(wanted)]

@@ -17,7 +17,7 @@ from .data import ImageSet
 from .explorer import Control, Explorer, Frame, Panel, number
 from .hard import box_iou
 from .plotting import pixels
-from .quiz import Question, Quiz, quiz
+from .quizzes import Question, Quiz, quiz
 from .trunks import evaluating
 
 __all__ = [

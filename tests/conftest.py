@@ -1,7 +1,10 @@
 """Fixtures for all tests."""
 
+import http.server
 import os
 import random
+import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -24,6 +27,30 @@ def nothing_leaks() -> Iterator[None]:
     before = state()
     yield
     assert state() == before
+
+
+@pytest.fixture
+def figures(record_property: Callable[[str, object], None]) -> Callable[..., None]:
+    """``figures(kills=20)`` adds to the sums that are printed when all tests are done."""
+
+    def add(**counts: int) -> None:
+        for name, count in counts.items():
+            record_property(f"figure: {name}", count)
+
+    return add
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the sums of what tests gave to ``figures``, whichever process they ran in."""
+    sums: Counter[str] = Counter()
+    for report in terminalreporter.getreports("passed"):
+        for name, count in report.user_properties if report.when == "call" else ():
+            if name.startswith("figure: "):
+                sums[name.removeprefix("figure: ")] += count
+    if sums:
+        terminalreporter.section("figures")
+        for name, count in sums.items():
+            terminalreporter.write_line(f"{count:7,} {name.replace('_', ' ')}")
 
 
 @pytest.fixture
@@ -68,3 +95,31 @@ def chance_untouched() -> Callable[[], AbstractContextManager[None]]:
         assert random.getstate() == of_python, "Python's has"
 
     return watch
+
+
+@pytest.fixture
+def slow_server() -> Iterator[tuple[bytes, str]]:
+    """Two million bytes and the address of a server that sends them: at once under /whole, ever slower under /slow."""
+    content, stopping = bytes(range(256)) * 8000, threading.Event()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            if self.path.startswith("/slow"):
+                self.wfile.write(content[: len(content) // 2])
+                stopping.wait(60)
+            else:
+                self.wfile.write(content)
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
+        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield content, f"http://127.0.0.1:{running.server_port}"
+        stopping.set()
+        running.shutdown()
+        thread.join()

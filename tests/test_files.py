@@ -93,6 +93,9 @@ def test_a_new_folder_in_which_nothing_was_written_goes_again(tmp_path):
     with locked(tmp_path / "kept") as folder:
         (folder / "result").touch()
     assert os.listdir(tmp_path / "kept") == ["result"]
+    with locked(tmp_path / "many" / "one"):
+        pass
+    assert not (tmp_path / "many").exists()
 
 
 def test_a_folder_that_cannot_be_written_is_refused(tmp_path):

@@ -325,6 +325,27 @@ def test_a_stopped_run_is_told_how_to_go_on(capsys, monkeypatch, tmp_path):
     assert (code, "--resume" in err) == (130, True)
 
 
+@pytest.mark.parametrize("error", [MemoryError("no room"), RuntimeError("DefaultCPUAllocator: can't allocate memory")])
+def test_too_little_memory_is_told_in_one_line(capsys, monkeypatch, tmp_path, error):
+    def large(*arguments, **options):
+        raise error
+
+    monkeypatch.setattr(__main__, "train", large)
+    assert str(error) in refused(capsys, "train", *TINY, "--out", tmp_path / "run")
+    monkeypatch.setattr(error, "args", ("a mistake of ours",))
+    if isinstance(error, RuntimeError):
+        with pytest.raises(RuntimeError, match="a mistake of ours"):
+            __main__.main(["train", *TINY, "--out", str(tmp_path / "run")])
+
+
+def test_more_maps_than_pictures_are_refused(tmp_path, capsys):
+    out = tmp_path / "run"
+    assert run(capsys, "train", *TINY, "--out", out)[0] == 0
+    err = refused(capsys, "record", out, "--name", "tiny", "--to", tmp_path / "results", "--maps", 5000)
+    assert "maps must be at most 2000, the test pictures; got 5000" in err
+    assert not (tmp_path / "results").exists()
+
+
 def test_compile_is_a_switch(capsys, monkeypatch, tmp_path):
     seen = []
 

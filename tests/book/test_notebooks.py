@@ -16,7 +16,7 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from lpa_core.explorer import Control, Explorer, Frame, Panel
-from lpa_core.quiz import quiz
+from lpa_core.quizzes import quiz
 
 CHAPTERS = notebooks.chapters()
 PICTURE = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mP8/x8AAwMCAO+ip1sAAAAASUVORK5CYII="

@@ -27,6 +27,11 @@ class Question:
     answer: str
 
     def __post_init__(self) -> None:
+        if not isinstance(self.choices, Mapping):
+            raise TypeError(f"choices of {self.text!r} must be a mapping to feedback; got {self.choices!r}")
+        texts = (self.text, self.answer, *self.choices, *self.choices.values())
+        if wrong := [part for part in texts if not isinstance(part, str)]:
+            raise TypeError(f"the text, the choices, their feedback and the answer must be text; got {wrong[0]!r}")
         if len(self.choices) < 2:
             raise ValueError(f"choices of {self.text!r} must be at least two; got {len(self.choices)}")
         if not all(part.strip() for part in (self.text, *self.choices, *self.choices.values())):

@@ -3,7 +3,7 @@
 import pytest
 from bs4 import BeautifulSoup
 
-from lpa_core.quiz import Question, Quiz, quiz
+from lpa_core.quizzes import Question, Quiz, quiz
 
 CHOICES = {"Yes": "Try `g = 0`: *nothing* moves.", "No, <it> cancels": "One term, above & below the line."}
 

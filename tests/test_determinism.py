@@ -1,0 +1,376 @@
+"""Chance comes from seeds and generators alone: equal seeds give equal bits, and no global generator is ever touched.
+
+The tables below say how to call what is public; a new name without an entry fails.
+"""
+
+import dataclasses
+import importlib
+import inspect
+import io
+import math
+import pkgutil
+import random
+from types import GeneratorType
+
+import numpy as np
+import pytest
+import torch
+from tiny import tiny_config, tiny_set, tiny_sets
+from torch import nn
+
+import lpa_core
+from lpa_core import (
+    chance,
+    checkpoint,
+    clutter,
+    data,
+    faithfulness,
+    hard,
+    hard_training,
+    interventions,
+    metrics,
+    plotting,
+    relaxed,
+    robustness,
+    sanity,
+    trunks,
+    widgets,
+)
+from lpa_core.posthoc import METHODS
+from lpa_core.recipe import State
+
+MODULES = [
+    importlib.import_module(f"lpa_core.{found.name}")
+    for found in pkgutil.iter_modules(lpa_core.__path__)
+    if found.name != "__main__"
+]
+DIGITS = data.digits_in_clutter(4, split="test")
+IMAGES = DIGITS.float_images()
+CPU = torch.device("cpu")
+
+
+def drawn(*shape):
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(1))
+
+
+LOCAL, G, MAPS = drawn(2, 4, 5, 5), drawn(2, 4), drawn(4, 5, 5)
+MASKS = DIGITS.masks
+MODEL = lpa_core.load_weights("digits-pc").model
+
+
+def public():
+    """The names that the package and its modules offer with ``__all__``, and what they are."""
+    offered = {name: getattr(lpa_core, name) for name in lpa_core.__all__}
+    for module in MODULES:
+        offered |= {name: getattr(module, name) for name in getattr(module, "__all__", ())}
+    return offered
+
+
+def seeded():
+    """What takes a seed or a generator, in any module; not what only holds one."""
+    found = {}
+    for module in MODULES:
+        for name, thing in vars(module).items():
+            holds = isinstance(thing, type) and (
+                dataclasses.is_dataclass(thing) or issubclass(thing, tuple | Exception)
+            )
+            if (
+                name.startswith("_")
+                or not callable(thing)
+                or holds
+                or getattr(thing, "__module__", "") != module.__name__
+            ):
+                continue
+            if {"seed", "generator", "chance", "lot", "key"} & set(inspect.signature(thing).parameters):
+                found[f"{module.__name__.rpartition('.')[2]}.{name}"] = thing
+    return found
+
+
+def bits(value):
+    """Whatever was computed, as something that is equal only where every bit is."""
+    if isinstance(value, torch.Tensor):
+        return (str(value.dtype), tuple(value.shape), value.detach().contiguous().numpy().tobytes())
+    if isinstance(value, np.ndarray):
+        return (str(value.dtype), value.shape, value.tobytes())
+    if isinstance(value, nn.Module):
+        return bits(dict(value.state_dict()))
+    if isinstance(value, torch.Generator):
+        return bits(value.get_state())
+    if isinstance(value, float):
+        return "nan" if math.isnan(value) else value.hex()
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return bits({field.name: getattr(value, field.name) for field in dataclasses.fields(value)})
+    if isinstance(value, dict):
+        clocks = ("seconds", "cpu_seconds", "images_per_second", "started", "ended", "timings", "seconds_per_epoch")
+        return {str(key): bits(inside) for key, inside in value.items() if key not in clocks}
+    if isinstance(value, list | tuple | GeneratorType):
+        return [bits(inside) for inside in value]
+    if hasattr(value, "_repr_mimebundle_"):
+        return str(value._repr_mimebundle_())
+    return value if isinstance(value, str | int | bytes | type(None)) else type(value).__name__
+
+
+def drawing(draw):
+    """The picture that ``draw(figure)`` draws."""
+    figure, out = plotting.Figure(), io.BytesIO()
+    draw(figure)
+    figure.savefig(out, format="png", metadata={"Software": None})
+    return out.getvalue()
+
+
+def fitted():
+    """Two steps of training. Without dropout: with it ``fit`` draws from the generator that ``train`` forks for it."""
+    config = tiny_config(epochs=1, batch_size=16, ema=0.5)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model, average = lpa_core.small_attention_net(3), lpa_core.small_attention_net(3)
+    state = State(model, average, torch.optim.SGD(model.parameters(), lr=0.1), torch.zeros(2))
+    batches = data.Batches(tiny_set(), 16, seed=1, crop=2, flip=True)
+
+    def closed():
+        state.epoch, state.batch = state.epoch + 1, 0
+
+    lpa_core.training.fit(state, batches, config, after_step=lambda: None, after_epoch=closed)
+    return model, average
+
+
+def averaged():
+    one, other = nn.Linear(2, 2), nn.Linear(2, 2)
+    with torch.no_grad():
+        for number, parameter in enumerate([*one.parameters(), *other.parameters()]):
+            parameter.fill_(number)
+    lpa_core.training.update_average(one, other, 0.9, 3)
+    return one
+
+
+def with_chance_of_its_own(call):
+    """For what begins with fresh weights of torch's own layers, as in ``averaged``."""
+
+    def made():
+        with torch.random.fork_rng():
+            return call()
+
+    return made
+
+
+CONFIG = lpa_core.preset("quick", "digits")
+PANEL = widgets.Panel(np.zeros((2, 2, 3), dtype=np.uint8), "black")
+# How to call what is public. Equal bits each time, whatever the global generators hold, and none of them is touched.
+CALLS = {
+    "Attended": lambda: lpa_core.Attended(G, LOCAL[:, 0], LOCAL[:, 0]),
+    "AttentionOutput": lambda: lpa_core.AttentionOutput(G, (), None),
+    "Batches": lambda: [*lpa_core.Batches(DIGITS, 2, seed=1, crop=2, flip=True)],
+    "Control": lambda: widgets.Control(label="x", options={"a": 1}),
+    "Explorer": lambda: (
+        widgets.Explorer("x", [widgets.Control(label="x", options={"a": 1})], lambda _: widgets.Frame([PANEL], "text"))
+        .frames[0]
+        .text
+    ),
+    "Features": lambda: lpa_core.Features((LOCAL,), G),
+    "Frame": lambda: widgets.Frame([PANEL], "text").text,
+    "ImageSet": lambda: [DIGITS.subset([0, 2]), DIGITS.float_images()],
+    "Look": lambda: lpa_core.look_at("digits-pc", DIGITS.images[0]).probabilities,
+    "Panel": lambda: PANEL,
+    "Question": lambda: widgets.Question("?", {"a": "yes", "b": "no"}, "a"),
+    "Quiz": lambda: widgets.Quiz([widgets.Question("?", {"a": "yes", "b": "no"}, "a")]).html(),
+    "Run": lambda: lpa_core.training.Run(None, CONFIG, [], {}, {}),
+    "Sets": lambda: lpa_core.training.Sets(*tiny_sets()),
+    "TimeUp": lambda: str(lpa_core.training.TimeUp("x")),
+    "TrainConfig": lambda: lpa_core.TrainConfig.from_dict(CONFIG.to_dict()),
+    "Trained": lambda: lpa_core.Trained(MODEL, None),
+    "Trunk": lambda: trunks.Trunk(),
+    "additive_scores": lambda: lpa_core.additive_scores(LOCAL, G, drawn(3, 4), drawn(3, 4), drawn(3)),
+    "attend": lambda: lpa_core.attend(LOCAL, LOCAL[:, 0]),
+    "attention_figure": lambda: drawing(
+        lambda figure: lpa_core.attention_figure(DIGITS.images[0], MODEL.attend(IMAGES[:1]), figure=figure)
+    ),
+    "attention_maps": lambda: lpa_core.attention_maps(MODEL, IMAGES),
+    "available": lpa_core.available,
+    "best_level": lambda: lpa_core.best_level([0.1, 0.5, 0.3]),
+    "box_masks": lambda: lpa_core.box_masks(DIGITS.boxes, (40, 40)),
+    "cluster_interval": lambda: lpa_core.cluster_interval(drawn(9), resamples=50),
+    "digits_in_clutter": lambda: lpa_core.digits_in_clutter(2, seed=3),
+    "dot_scores": lambda: lpa_core.dot_scores(LOCAL, G),
+    "energy_in_mask": lambda: lpa_core.energy_in_mask(MAPS, MASKS),
+    "enlarge": lambda: lpa_core.enlarge(MAPS, (10, 10)),
+    "evaluate": lambda: lpa_core.evaluate(MODEL, DIGITS),
+    "explain": lambda: {name: lpa_core.explain(MODEL, IMAGES[:1], method=name) for name in METHODS if name != "cam"},
+    "fit": fitted,
+    "iou": lambda: lpa_core.iou(MAPS, MASKS),
+    "learning_rate": lambda: lpa_core.training.learning_rate(CONFIG, 3, 10),
+    "load": lambda: lpa_core.load("digits", "test", n=2),
+    "load_sets": lambda: lpa_core.training.load_sets(lpa_core.preset("quick", "digits", limit=2)),
+    "load_weights": lambda: lpa_core.load_weights("digits-dp").model,
+    "look_at": lambda: lpa_core.look_at("digits-pc", DIGITS.images[0]),
+    "map_grid": lambda: drawing(lambda figure: lpa_core.map_grid(DIGITS.images, [MAPS], figure=figure)),
+    "maps_explorer": lambda: (
+        widgets.maps_explorer(DIGITS, lambda images: {"a": [a.weights for a in MODEL.attend(images).attended]}, shown=1)
+        .frames[0]
+        .text
+    ),
+    "node_shapes": lambda: lpa_core.node_shapes(MODEL, input_size=40),
+    "normalise": lambda: lpa_core.normalise(DIGITS.images, DIGITS.mean, DIGITS.std),
+    "overlay": lambda: drawing(lambda figure: lpa_core.overlay(figure.subplots(), DIGITS.images[0], MAPS[0])),
+    "parametrised_scores": lambda: lpa_core.parametrised_scores(LOCAL, G, drawn(4)),
+    "pointing_game": lambda: lpa_core.pointing_game(MAPS, MASKS),
+    "preset": lambda: lpa_core.preset("book", "cifar100"),
+    "quiz": lambda: lpa_core.quiz("?", {"a": "yes", "b": "no"}, "a").html(),
+    "read_picture": lambda: lpa_core.read_picture(DIGITS.images[0], size=20),
+    "save_weights": lambda: lpa_core.save_weights(
+        "w.safetensors", MODEL, classes=DIGITS.classes, mean=DIGITS.mean, std=DIGITS.std, scores={}, provenance={}
+    ),
+    "score_maps": lambda: lpa_core.score_maps(MAPS, MASKS),
+    "swap_explorer": lambda: widgets.swap_explorer({"pc": MODEL}, DIGITS, shown=2).frames[0].text,
+    "temperature_explorer": lambda: widgets.temperature_explorer(DIGITS.images[0], MAPS[0]).frames[0].text,
+    "train": lambda: lpa_core.train(tiny_config(epochs=1), sets=tiny_sets(), device="cpu", progress=False),
+    "uniform_scores": lambda: lpa_core.uniform_scores(LOCAL),
+    "update_average": with_chance_of_its_own(averaged),
+    "window_explorer": lambda: widgets.window_explorer(DIGITS, [1, 2], [DIGITS.boxes, DIGITS.boxes]).frames[0].text,
+}
+# Fresh weights come from torch's global generator, as those of any torch module: torch.manual_seed decides them.
+FRESH = {
+    "AttentionClassifier": lambda: lpa_core.AttentionClassifier(trunks.SmallTrunk(), 3),
+    "AttentionEstimator": lambda: lpa_core.AttentionEstimator(4, 6),
+    "attend_to": lambda: lpa_core.attend_to("squeezenet1_1", ["features.4"], num_classes=2, input_size=32),
+    "attention_resnet164": lambda: lpa_core.attention_resnet164(width=0.1, blocks=1),
+    "attention_vgg": lambda: lpa_core.attention_vgg(width=0.02),
+    "build": lambda: lpa_core.build({"builder": "vgg", "width": 0.02}),
+    "resnet164": lambda: lpa_core.resnet164(width=0.1, blocks=1),
+    "small_attention_net": lpa_core.small_attention_net,
+    "vgg": lambda: lpa_core.vgg(width=0.02),
+    "vgg_gap": lambda: lpa_core.vgg_gap(width=0.02),
+    "vgg_pan": lambda: lpa_core.vgg_pan(width=0.02),
+}
+NO_CODE = {"BUILDERS", "PRESETS", "Combine"}
+
+
+def dice(seed):
+    return torch.Generator().manual_seed(seed)
+
+
+def randomised(seed):
+    layer = lpa_core.load_weights("digits-pc").model.classifiers[0]
+    sanity.randomise(layer, generator=dice(seed))
+    return layer
+
+
+def own_state(seed):
+    with checkpoint.own_random_state(CPU, seed):
+        return torch.rand(3)
+
+
+def permuted(seed):
+    with interventions.intervened(MODEL, "permute", seed=seed) as network:
+        return network.attend(IMAGES).attended
+
+
+def looked(seed):
+    config = hard_training.HardConfig(kind="hard", options={"channels": 4})
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = hard_training.build_model(config, 10)
+    return hard_training.look(model, IMAGES, config, dice(seed)).boxes
+
+
+METHOD = {"attention": {"method": "attention"}}
+# What takes a seed or a generator: equal seeds, equal bits; another seed, other bits. The seed of a config is tested
+# with the training that it is for.
+SEEDED = {
+    "chance.generator": lambda seed: chance.generator("x", seed),
+    "chance.stratified": lambda seed: chance.stratified(np.arange(40) % 2, 10, key=seed),
+    "checkpoint.own_random_state": own_state,
+    "clutter.paint_digits": lambda seed: clutter.paint_digits(2, "test", seed, 1, seed, True),
+    "data.Batches": lambda seed: [*data.Batches(DIGITS, 2, seed=seed, crop=2, flip=True)],
+    "data.digits_in_clutter": lambda seed: data.digits_in_clutter(2, seed=seed, digits=2),
+    "data.load": lambda seed: data.load("digits", "test", n=2, seed=seed),
+    "faithfulness.compare_curves": lambda seed: faithfulness.compare_curves(
+        MODEL, IMAGES, {"a": MAPS}, steps=4, seed=seed
+    ),
+    "faithfulness.curve": lambda seed: faithfulness.curve(
+        MODEL, IMAGES, torch.ones(4, 5, 5), kind="deletion", steps=3, seed=seed
+    ),
+    "faithfulness.pixel_ranks": lambda seed: faithfulness.pixel_ranks(torch.ones(4, 5, 5), IMAGES, seed=seed),
+    "faithfulness.with_baselines": lambda seed: faithfulness.with_baselines({"a": MAPS}, IMAGES, seed=seed),
+    "hard.choose": lambda seed: hard.choose(drawn(40, 5, 5), generator=dice(seed)),
+    "hard_training.look": looked,
+    "interventions.intervened": permuted,
+    "interventions.interventions": lambda seed: interventions.interventions(MODEL, IMAGES, DIGITS.labels, seed=seed),
+    "metrics.cluster_interval": lambda seed: metrics.cluster_interval(drawn(30), resamples=50, seed=seed),
+    "metrics.compare_maps": lambda seed: metrics.compare_maps(
+        {"a": MAPS}, MASKS, images=DIGITS.images, resamples=50, seed=seed
+    ),
+    "metrics.random_maps": lambda seed: metrics.random_maps(2, (3, 3), seed=seed, sigma=1.0),
+    "relaxed.gumbel_softmax": lambda seed: relaxed.gumbel_softmax(MAPS, temperature=1.0, generator=dice(seed)),
+    "relaxed.straight_through": lambda seed: relaxed.straight_through(drawn(40, 5, 5), generator=dice(seed)),
+    "robustness.fgsm_robustness": lambda seed: robustness.fgsm_robustness(
+        MODEL, IMAGES, DIGITS.labels, methods=METHOD, epsilons=[0.1], seed=seed
+    ),
+    "robustness.sensitivity": lambda seed: robustness.sensitivity(
+        MODEL, IMAGES, methods=METHOD, radius=0.1, samples=2, seed=seed
+    ),
+    "sanity.compare_with_baselines": lambda seed: sanity.compare_with_baselines(MAPS, IMAGES, seed=seed),
+    "sanity.randomisation_check": lambda seed: sanity.randomisation_check(
+        MODEL, IMAGES, method="attention", layers=[""], seed=seed
+    ),
+    "sanity.randomise": randomised,
+    "sanity.similarity": lambda seed: sanity.similarity("a", drawn(40, 5, 5), drawn(40, 5, 5).flip(0), seed=seed),
+}
+
+
+@pytest.fixture(autouse=True)
+def one_thread(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def stir(seed):
+    """Put the global generators elsewhere."""
+    torch.manual_seed(seed)
+    np.random.seed(seed)
+    random.seed(seed)
+
+
+def test_every_public_name_has_an_entry_and_every_entry_a_name():
+    assert {*CALLS, *FRESH, *NO_CODE} == set(public())
+    assert not (CALLS.keys() & FRESH.keys())
+    assert not any(callable(thing) and not isinstance(thing, dict) for thing in (lpa_core.BUILDERS, lpa_core.PRESETS))
+
+
+def test_all_that_takes_a_seed_has_an_entry():
+    assert set(SEEDED) == set(seeded())
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_no_global_generator_is_used_or_touched(name, chance_untouched):
+    results = []
+    for seed in (1, 2):
+        stir(seed)
+        with chance_untouched():
+            results.append(bits(CALLS[name]()))
+    assert results[0] == results[1]
+
+
+@pytest.mark.parametrize("name", FRESH)
+def test_fresh_weights_follow_from_the_seed_of_torch_alone(name, unchecked):
+    results = []
+    for seed, others in ((1, 1), (1, 2), (2, 2)):
+        stir(others)
+        before = random.getstate(), np.random.get_state()[1].tolist()
+        torch.manual_seed(seed)
+        results.append(bits(FRESH[name]()))
+        assert (random.getstate(), np.random.get_state()[1].tolist()) == before
+    assert results[0] == results[1] != results[2]
+
+
+@pytest.mark.parametrize("name", SEEDED)
+def test_equal_seeds_give_equal_bits(name, chance_untouched):
+    results = []
+    for seed, others in ((1, 1), (1, 2), (2, 2)):
+        stir(others)
+        with chance_untouched():
+            results.append(bits(SEEDED[name](seed)))
+    assert results[0] == results[1]
+    assert results[1] != results[2]
