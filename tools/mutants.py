@@ -3,8 +3,8 @@
 mutmut makes the mutants, all of a module in one file, and switches between them. This file runs the tests: once
 without a mutant, which says which tests reach which function and how long they take; then for each mutant in a fork
 of that process, so that torch and the tests are imported and collected once for all mutants. A test that takes longer
-than ``SLOWEST`` seconds is left out. A mutant is killed by a failing test, by a crash, or by running ten times as long
-as the tests take without it.
+than ``SLOWEST`` seconds of processor time is left out. A mutant is killed by a failing test, by a crash, or by running
+ten times as long as the tests take without it.
 
     python tools/mutants.py                         every module of TARGETS
     python tools/mutants.py attention --sample 50   50 mutants drawn with --seed
@@ -19,8 +19,8 @@ import difflib
 import json
 import os
 import random
+import resource
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -37,10 +37,12 @@ TARGETS = {
     "metrics": ("test_metrics",),
     "hard": ("test_hard",),
     "posthoc": ("test_posthoc",),
-    "input_maps": ("test_input_maps", "test_posthoc"),
-    "layer_maps": ("test_layer_maps", "test_posthoc"),
+    "input_maps": ("test_input_maps",),
+    "layer_maps": ("test_layer_maps",),
 }
-SLOWEST = 0.5
+# This one lists the functions of a module, and would find the mutants too. Compilation takes longer than ``SLOWEST``.
+LEFT_OUT = "not test_the_table_is_complete and not compiled"
+SLOWEST = 1.0
 VARIABLE = "LPA_MUTANTS"
 
 
@@ -103,13 +105,12 @@ class Mutants:
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         self.failed |= report.failed
-        if report.when == "call":
-            self.seconds = report.duration
 
     def test(self, item: Any, following: Any = None) -> bool:
-        """Run one test; whether it failed."""
-        self.failed = False
+        """Run one test; whether it failed. Its time is the processor's: others may use the machine too."""
+        self.failed, start = False, time.process_time()
         item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+        self.seconds = time.process_time() - start
         return self.failed
 
     def pytest_runtestloop(self, session: Any) -> bool:
@@ -119,7 +120,7 @@ class Mutants:
 
         module = importlib.import_module(f"lpa_core.{self.options['module']}")
         if not Path(str(module.__file__)).is_relative_to(self.options["folder"]):
-            session.Failed(f"lpa_core was imported from {module.__file__}")
+            raise session.Failed(f"lpa_core was imported from {module.__file__}")
         hits: set[str] = set()
         trampoline.record_trampoline_hit = lambda name, caller=None: hits.add(name)
         trampoline.set_mutant_under_test("stats")
@@ -150,7 +151,8 @@ class Mutants:
                 nothing = os.open(os.devnull, os.O_WRONLY)
                 os.dup2(nothing, 1)
                 os.dup2(nothing, 2)
-                signal.alarm(int(10 + 10 * sum(seconds for seconds, _ in tests)))
+                limit = int(10 + 10 * sum(seconds for seconds, _ in tests))
+                resource.setrlimit(resource.RLIMIT_CPU, (limit, limit))
                 self.in_fork = True
                 trampoline.set_mutant_under_test(mutant)
                 os._exit(int(any(self.test(item) for _, item in tests)))
@@ -182,7 +184,17 @@ def campaign(module: str, sample: int | None, seed: int) -> float:
     plugins = [part for name in ("randomly", "xdist", "cacheprovider") for part in ("-p", f"no:{name}")]
     # Without the shape checker: slow to set up for hundreds of copies of a function, and a test should see a value.
     unchecked = ["-o", "addopts=--strict-markers"]
-    command = [str(Path(sys.executable).parent / "pytest"), "-q", "-p", "mutants", *unchecked, *plugins, *tests]
+    command = [
+        str(Path(sys.executable).parent / "pytest"),
+        "-q",
+        "-p",
+        "mutants",
+        "-k",
+        LEFT_OUT,
+        *unchecked,
+        *plugins,
+        *tests,
+    ]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     if not results.exists():
         sys.exit(f"{module}: the tests did not run\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
