@@ -102,7 +102,7 @@ mutants: venv ## change the code in places and see whether tests notice (85 % at
 	@$(BIN)/python tools/mutants.py $(MODULES) --sample $(SAMPLE)
 
 .PHONY: installed
-installed: venv ## build the wheel and the source distribution, install and use each alone (WITH="torch==2.11.0 torchvision==0.26.0")
+installed: venv ## build wheel and source distribution, use each where it is installed alone (WITH="torch==2.11.0")
 	@$(BIN)/python tools/installed.py $(WITH)
 
 .PHONY: audit
