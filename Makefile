@@ -13,6 +13,7 @@ JOBS ?= 2
 SCALE ?= quick
 CHAPTERS ?=
 PORT ?= 8000
+SAMPLE ?= 150
 HTML := _build/html
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 JUPYTER_BOOK := $(BIN)/jupyter-book build _build/stage --path-output .
@@ -104,6 +105,23 @@ check: venv ## compare the outputs stored in the chapters with a fresh run
 pages: venv ## check the built book in Chromium, offline
 	@echo "== Built pages =="
 	@$(PYTEST) -m built
+
+.PHONY: coverage
+coverage: venv ## lines and branches of lpa_core that the unit tests reach (95 % at least)
+	@mkdir -p _build/coverage && rm -f _build/coverage/data*
+	@$(PYTEST) -m "not built" --cov --cov-report=term-missing:skip-covered --cov-fail-under=95
+
+.PHONY: mutants
+mutants: venv ## change the code in places and see whether tests notice (85 % at least; MODULES="attention", SAMPLE=100)
+	@$(BIN)/python tools/mutants.py $(MODULES) --sample $(SAMPLE)
+
+.PHONY: installed
+installed: venv ## build wheel and source distribution, use each where it is installed alone (WITH="torch==2.11.0")
+	@$(BIN)/python tools/installed.py $(WITH)
+
+.PHONY: audit
+audit: venv ## known vulnerabilities of the locked packages, where the registry says them
+	@$(BIN)/python tools/audit.py
 
 .PHONY: screenshots
 screenshots: venv ## pictures of every built page, light, dark and narrow, in _build/screenshots

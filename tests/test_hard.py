@@ -379,3 +379,41 @@ def test_a_policy_learns_where_the_bright_square_is():
     shown, boxes = batch(200)
     net.eval()
     assert hard.box_iou(net.attend(shown).boxes, boxes).mean() > 0.75
+
+
+# Edges and defaults ---------------------------------------------------------------------------------------------------
+
+
+def test_a_box_of_one_pixel_has_an_area():
+    pixel = torch.tensor([[3, 4, 4, 5]])
+    assert hard.box_iou(pixel, pixel).tolist() == [1.0]
+
+
+def test_one_window_is_no_choice():
+    choice = hard.choose(torch.zeros(2, 1, 1), stride=3, generator=chance())
+    assert choice.corners.tolist() == [[0, 0], [0, 0]]
+    assert choice.entropy.tolist() == [0.0, 0.0]
+
+
+def test_choose_names_a_wrong_stride():
+    with pytest.raises(ValueError, match=r"^stride must be a whole number of at least 1; got 0$"):
+        hard.choose(torch.zeros(1, 2, 2), stride=0)
+
+
+def test_windows_are_a_pixel_apart_unless_said_otherwise():
+    images = torch.randn(2, 3, 10, 8, generator=chance())
+    assert hard.saliency(images, (4, 4)).shape == (2, 7, 5)
+    assert torch.equal(hard.saliency(images, (4, 4)), hard.saliency(images, (4, 4), stride=1))
+    assert hard.HardAttention().stride == hard.CropPolicy((18, 12)).shrink == 2
+
+
+def test_the_layers_of_a_policy():
+    def widths(policy: hard.CropPolicy) -> list[int]:
+        return [module.out_channels for module in policy.modules() if isinstance(module, nn.Conv2d)]
+
+    assert widths(hard.CropPolicy((4, 4), channels=1)) == [1, 1, 1, 1, 1, 1]
+    policy = hard.CropPolicy((4, 4), channels=8)
+    assert widths(policy) == [4, 8, 12, 12, 8, 1]
+    near = policy.near(torch.rand(2, 3, 14, 12))
+    assert near.shape == (2, 8, 7, 6)
+    assert policy.far(near).shape == (2, 8, 4, 3)  # half the resolution; the odd row counts
