@@ -150,8 +150,8 @@ def _check_split(split: str) -> None:
 
 
 def _check_int(name: str, value: object, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, Integral) or not least <= value < 2**63:
-        limit = " and of 64 bits" if isinstance(value, Integral) and value >= 2**63 else ""
+    if isinstance(value, bool) or not isinstance(value, Integral) or not least <= int(value) < 2**63:
+        limit = " and of 64 bits" if isinstance(value, Integral) and int(value) >= 2**63 else ""
         raise ValueError(f"{name} must be an integer of at least {least}{limit}; got {value!r}")
 
 
