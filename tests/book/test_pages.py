@@ -41,10 +41,11 @@ AXE = """
             node => [violation.id, node.target.flat().join(" "), node.html.slice(0, 200)]))))"""
 # A theme changes colours and nothing else.
 THEMES = {"light": {}, "dark": {"runOnly": ["color-contrast", "link-in-text-block"]}}
-# A page of code has thousands of words in a dozen colours: the first of each kind speaks for all.
+# A page of code has thousands of words in a dozen colours: the first of each kind that is shown speaks for all.
 ONE_OF_EACH = """
     const seen = new Set();
     for (const word of document.querySelectorAll(".highlight span[class], dt.sig span[class]")) {
+        if (!word.checkVisibility()) continue;  // folded away: axe does not look at it
         const kind = [word.className, word.parentElement.className, word.querySelector("a") !== null].join(" ");
         if (seen.has(kind)) word.remove(); else seen.add(kind);
     }"""
