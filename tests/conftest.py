@@ -12,6 +12,7 @@ from pathlib import Path
 import jaxtyping
 import numpy as np
 import pytest
+import sklearn  # noqa: F401  (puts its KMP_ settings into the environment, before any test looks at it)
 import torch
 
 
