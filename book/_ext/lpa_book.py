@@ -2,6 +2,7 @@
 its buttons know the repository's address, and its footer says what it was built from.
 """
 
+import html
 import importlib
 import re
 import subprocess
@@ -137,6 +138,31 @@ def mend_markup(
     context["body"] = re.sub(r"<dl>\n((?:<dd>.*</dd>\n)+)</dl>", as_lines, body)
 
 
+ROOT_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>{title}</title>
+<link rel="icon" href="_static/{icon}">
+<meta http-equiv="refresh" content="0; url={first}">
+</head>
+<body><p><a href="{first}">{title}</a></p></body>
+</html>
+"""
+
+
+def lead_from_the_root(app: Sphinx, exception: Exception | None) -> None:
+    """The page at the root leads to the book's first one. Jupyter Book's own has no icon, so browsers ask for one that
+    is not there, and neither title nor link for those who do not follow by themselves."""
+    if exception is None and app.builder.name == "html":
+        page = ROOT_PAGE.format(
+            title=html.escape(app.config.html_title),
+            icon=Path(app.config.html_favicon).name,
+            first=app.builder.get_target_uri(app.config.root_doc),
+        )
+        (Path(app.outdir) / "index.html").write_text(page, encoding="utf8")
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("config-inited", use_local_mathjax)
     app.connect("config-inited", use_repository)
@@ -147,4 +173,5 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("doctree-resolved", remove_thebe, priority=900)
     app.connect("html-page-context", mend_markup)
     app.connect("html-page-context", keep_needed_assets, priority=900)
+    app.connect("build-finished", lead_from_the_root)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,5 +1,6 @@
 """Every page of the built book works: in Chromium without a network, from a file and from a server."""
 
+import copy
 import functools
 import http.server
 import importlib.resources
@@ -21,14 +22,18 @@ import rules
 from bs4 import BeautifulSoup, Tag
 from selenium import webdriver
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.support.ui import Select
+from selenium.webdriver.support.ui import Select, WebDriverWait
 
 pytestmark = pytest.mark.built
 
 HTML = notebooks.ROOT / "_build" / "html"
-PAGES = sorted(p.relative_to(HTML).as_posix() for p in HTML.rglob("*.html") if "_static" not in p.parts)
+# The page at the root only leads on to the first one.
+PAGES = sorted(p.relative_to(HTML).as_posix() for p in HTML.glob("*/**/*.html") if "_static" not in p.parts)
+PAGES += sorted(p.name for p in HTML.glob("*.html") if p.name != "index.html")
 MOST_BYTES = 1_000_000  # a page with its styles, fonts and pictures, scripts apart
 PHONE = 390
+FORMULA = ".bd-article-container .math"
+PICTURE = ".bd-article-container img"
 # sphinx-exercise gives this id to every exercise of a page.
 KNOWN_DUPLICATES = {"exercise-content", "solution-content"}
 
@@ -39,18 +44,28 @@ AXE = """
         .filter(violation => ["serious", "critical"].includes(violation.impact))
         .flatMap(violation => violation.nodes.map(
             node => [violation.id, node.target.flat().join(" "), node.html.slice(0, 200)]))))"""
-# A theme changes colours and nothing else.
-THEMES = {"light": {}, "dark": {"runOnly": ["color-contrast", "link-in-text-block"]}}
-# A page of code has thousands of words in a dozen colours: the first of each kind that is shown speaks for all.
-ONE_OF_EACH = """
-    const seen = new Set();
-    for (const word of document.querySelectorAll(".highlight span[class], dt.sig span[class]")) {
-        if (!word.checkVisibility()) continue;  // folded away: axe does not look at it
-        const kind = [word.className, word.parentElement.className, word.querySelector("a") !== null].join(" ");
-        if (seen.has(kind)) word.remove(); else seen.add(kind);
-    }"""
+# What has the colours of its like speaks for all of them: of the texts that are shown, the first of each kind stays.
+ONE_TEXT_OF_EACH_KIND = """
+    const kind = element => element === null ? "" : kind(element.parentElement) + [element.tagName, element.className,
+        element.getAttribute("style"), element.tagName === "TR" ? element.rowIndex % 2 : ""].join() + "\\n";
+    const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), texts = [], seen = new Set();
+    while (walker.nextNode()) texts.push(walker.currentNode);
+    const again = texts.filter(text => {
+        if (!text.data.trim() || !text.parentElement.checkVisibility()) return false;
+        const own = kind(text.parentElement), known = seen.has(own);
+        seen.add(own);
+        return known;
+    });
+    for (const text of again) (text.parentElement.childNodes.length === 1 ? text.parentElement : text).remove();"""
 
 every_page = pytest.mark.parametrize("page", PAGES)
+
+
+def pages_with(markup: str) -> pytest.MarkDecorator:
+    found = [page for page in PAGES if markup in (HTML / page).read_text(encoding="utf8")]
+    return pytest.mark.parametrize("page", found)
+
+
 both_ways = pytest.mark.parametrize("scheme", ["file", "http"])
 
 
@@ -95,8 +110,6 @@ def visit(chromium, server):
             message = json.loads(entry["message"])["message"]
             event, about = message["method"], message["params"]
             if event == "Network.requestWillBeSent":
-                if about["request"]["url"].endswith("/favicon.ico"):
-                    continue  # the browser's own wish, where a page names no icon: the redirect at the top does not
                 requests[about["requestId"]] = {"url": about["request"]["url"], "kind": about.get("type", "")}
             elif (request := requests.get(about.get("requestId", ""))) is not None:
                 if event == "Network.responseReceived":
@@ -115,8 +128,15 @@ def parsed(page: str) -> BeautifulSoup:
     return BeautifulSoup((HTML / page).read_text(encoding="utf8"), "html.parser")
 
 
-def ids(page: str) -> list[str]:
-    return [tag["id"] for tag in parsed(page).find_all(id=True)]
+@functools.cache
+def ids(page: str) -> Counter[str]:
+    """How often each id stands on the page."""
+    return Counter(tag["id"] for tag in parsed(page).find_all(id=True))
+
+
+def article(page: str) -> Tag:
+    """A copy of the page's own part, to take out of it what a test does not mean."""
+    return copy.copy(parsed(page).select_one(".bd-article-container"))
 
 
 # ---- the set of pages ----
@@ -130,7 +150,7 @@ def test_every_file_of_the_toc_has_a_page():
 
 def test_no_page_is_left_of_something_that_is_gone():
     toc = {path.with_suffix(".html").as_posix() for path in notebooks.toc_files(notebooks.ROOT)}
-    assert set(PAGES) - toc - {"index.html", "search.html"} == set()
+    assert set(PAGES) - toc - {"search.html"} == set()
 
 
 # ---- in Chromium ----
@@ -138,7 +158,7 @@ def test_no_page_is_left_of_something_that_is_gone():
 
 @both_ways
 @every_page
-def test_page_opens_without_an_error_asks_nobody_for_anything_and_weighs_little(page, scheme, visit, chromium):
+def test_page_opens_whole_asks_nobody_for_anything_and_weighs_little(page, scheme, visit, chromium):
     requests = list(visit(page, scheme).values())
     assert requests
     outside = [r["url"] for r in requests if urlparse(r["url"]).hostname not in (None, "", "127.0.0.1")]
@@ -154,33 +174,47 @@ def test_page_opens_without_an_error_asks_nobody_for_anything_and_weighs_little(
         del weights["Script"]
         assert weights["Document"] > 0
         assert sum(weights.values()) <= MOST_BYTES, weights
+    assert formulas_badly_set(chromium) == []
+    assert pictures_badly_shown(chromium) == []
+    seen = [len(chromium.find_elements("css selector", what)) for what in (FORMULA, PICTURE)]
+    assert seen == [len(parsed(page).select(what)) for what in (FORMULA, PICTURE)]
 
 
-@every_page
-def test_formulas_are_set_and_pictures_keep_their_colours_in_the_dark(page, visit, chromium):
-    wanted = (
-        len(parsed(page).select(".bd-article-container .math")),
-        len(parsed(page).select(".bd-article-container img")),
-    )
-    visit(page)
-    # An unknown command is set as red text that begins with its backslash.
-    formulas = chromium.execute_script(r"""
-        return [...document.querySelectorAll(".bd-article-container .math")].map(math => ({
+def formulas_badly_set(chromium: Any) -> list[dict[str, Any]]:
+    """Formulas that are not set, or hold an unknown command: it is set as red text that begins with its backslash."""
+    return chromium.execute_script(
+        r"""
+        return [...document.querySelectorAll(arguments[0])].map(math => ({
             source: math.textContent.slice(0, 60),
             set: math.querySelectorAll("mjx-container svg, mjx-container mjx-math").length,
             wrong: math.querySelectorAll("[data-mjx-error], mjx-merror, [data-mml-node=merror], merror").length
                 + [...math.querySelectorAll("mtext")].filter(text => text.textContent.startsWith("\\")).length,
-        }))""")
-    assert [formula for formula in formulas if not formula["set"] or formula["wrong"]] == []
-    pictures = chromium.execute_script("""
+        })).filter(formula => !formula.set || formula.wrong)""",
+        FORMULA,
+    )
+
+
+def pictures_badly_shown(chromium: Any) -> list[dict[str, Any]]:
+    """Pictures that are not there, or whose colours the dark theme changes."""
+    return chromium.execute_script(
+        """
         document.documentElement.dataset.theme = "dark";
-        return [...document.querySelectorAll(".bd-article-container img")].map(image => ({
+        return [...document.querySelectorAll(arguments[0])].map(image => ({
             source: image.src.slice(0, 100),
             loaded: image.complete && image.naturalWidth > 0,
             filter: getComputedStyle(image).filter,
-        }))""")
-    assert [picture for picture in pictures if not picture["loaded"] or picture["filter"] != "none"] == []
-    assert (len(formulas), len(pictures)) == wanted
+        })).filter(picture => !picture.loaded || picture.filter !== "none")""",
+        PICTURE,
+    )
+
+
+@both_ways
+def test_the_root_leads_to_the_first_page(scheme, visit, chromium):
+    requests = visit("index.html", scheme)
+    WebDriverWait(chromium, 10).until(lambda _: chromium.current_url.endswith("/book/index.html"))
+    assert chromium.find_element("css selector", "article h1").text.startswith("Learn to Pay Attention")
+    assert [request for request in requests.values() if "error" in request or request.get("status", 200) >= 400] == []
+    assert [entry["message"] for entry in chromium.get_log("browser") if entry["level"] == "SEVERE"] == []
 
 
 @every_page
@@ -221,10 +255,12 @@ def focused(chromium: Any, element: Any) -> bool:
     return chromium.execute_script("return document.activeElement === arguments[0]", element)
 
 
-@every_page
+@pages_with('class="lpa-explorer" role')
 def test_explorers_are_moved_by_the_keyboard(page, visit, chromium):
     visit(page)
-    for root in chromium.find_elements("css selector", ".lpa-explorer"):
+    explorers = chromium.find_elements("css selector", ".lpa-explorer")
+    assert explorers
+    for root in explorers:
         controls = root.find_elements("css selector", "input, select")
         assert controls
         chromium.execute_script("arguments[0].focus()", controls[0])
@@ -249,10 +285,12 @@ def test_explorers_are_moved_by_the_keyboard(page, visit, chromium):
         assert root.find_elements("css selector", ".lpa-note") == []
 
 
-@every_page
+@pages_with('class="lpa-quizzes"')
 def test_quizzes_are_answered_by_the_keyboard(page, visit, chromium):
     visit(page)
-    for form in chromium.find_elements("css selector", "form.lpa-quiz"):
+    quizzes = chromium.find_elements("css selector", "form.lpa-quiz")
+    assert quizzes
+    for form in quizzes:
         radios = form.find_elements("css selector", "input[type=radio]")
         said = form.find_element("css selector", "[role=status]")
         button = form.find_element("css selector", "button")
@@ -274,18 +312,23 @@ def test_quizzes_are_answered_by_the_keyboard(page, visit, chromium):
 @every_page
 def test_axe_finds_no_serious_barrier(page, visit, chromium):
     visit(page)
+    chromium.set_script_timeout(300)
     axe = importlib.resources.files("selenium_axe_python").joinpath("axe-core", "axe.min.js").read_text("utf8")
-    chromium.execute_script(ONE_OF_EACH)
-    barriers = []
-    for theme, rules_of_theme in THEMES.items():
+    chromium.execute_script("(0, eval)(arguments[0])", axe)
+
+    def barriers(theme: str, rules: dict[str, Any]) -> list[list[str]]:
         chromium.execute_script("document.documentElement.dataset.theme = arguments[0]", theme)
-        browser.settle(chromium)
         # A colour on its way from one theme to the other has a contrast of its own.
         chromium.execute_script("document.getAnimations().forEach(animation => animation.finish())")
-        chromium.set_script_timeout(300)
-        chromium.execute_script("window.axe || (0, eval)(arguments[0])", axe)
-        barriers += [(theme, *barrier) for barrier in chromium.execute_async_script(AXE, rules_of_theme)]
-    assert barriers == []
+        return [[theme, *barrier] for barrier in chromium.execute_async_script(AXE, rules)]
+
+    # A theme changes colours and nothing else.
+    found = barriers("light", {"rules": {"color-contrast": {"enabled": False}}})
+    found += barriers("dark", {"runOnly": ["link-in-text-block"]})
+    chromium.execute_script(ONE_TEXT_OF_EACH_KIND)
+    found += barriers("dark", {"runOnly": ["color-contrast"]})
+    found += barriers("light", {"runOnly": ["color-contrast"]})
+    assert found == []
 
 
 @both_ways
@@ -305,14 +348,14 @@ def test_search_finds_a_page_without_a_network(scheme, visit, chromium):
 
 @every_page
 def test_pictures_say_what_they_show(page):
-    pictures = parsed(page).select(".bd-article-container img")
+    pictures = parsed(page).select(PICTURE)
     wrong = {img.get("src", "")[:60]: rules.alt_problem(img.get("alt")) for img in pictures}
     assert {source: problem for source, problem in wrong.items() if problem} == {}
 
 
 @every_page
 def test_no_formula_is_left_as_text(page):
-    shown = BeautifulSoup(str(parsed(page).select_one(".bd-article-container")), "html.parser")
+    shown = article(page)
     for element in shown.select("pre, code, script, .math"):
         element.decompose()
     assert re.findall(r"\\[(\[]|\$\$|\$[a-z]_", shown.get_text()) == [], "raw TeX in the text"
@@ -320,7 +363,7 @@ def test_no_formula_is_left_as_text(page):
 
 @every_page
 def test_ids_are_unique(page):
-    assert [name for name, times in Counter(ids(page)).items() if times > 1 and name not in KNOWN_DUPLICATES] == []
+    assert [name for name, times in ids(page).items() if times > 1 and name not in KNOWN_DUPLICATES] == []
 
 
 def targets(page: str) -> Iterator[tuple[Tag, str]]:
@@ -389,11 +432,7 @@ def test_figures_carry_the_number_of_their_chapter():
 
 @every_page
 def test_no_markup_is_left_unread(page):
-    article = parsed(page).find(class_="bd-article-container")
-    if article is None:  # the page that leads from the root to the first one
-        assert parsed(page).find("meta", attrs={"http-equiv": "Refresh"})
-        return
-    text = BeautifulSoup(str(article), "html.parser")
+    text = article(page)
     for code in text.find_all(["pre", "code", "script"]):
         code.decompose()
     assert re.findall(r"\{[a-z][\w:.-]*\}`|:::|```|^#{2,} |\[\^?\w+\]\(", text.get_text(), re.MULTILINE) == []
