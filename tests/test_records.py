@@ -271,6 +271,7 @@ def test_shipped_weights_say_what_their_record_says(run):
 
 @pytest.mark.parametrize("run", SHIPPED, ids=lambda run: records.stem(run.values))
 def test_shipped_weights_score_what_their_record_says(run, cifar_root):
-    found = evaluate(load_weights(run.values["weights"]["shipped"]).model, load(run.data, "test", root=cifar_root))
+    model = load_weights(run.values["weights"]["shipped"]).model.to(memory_format=torch.channels_last)
+    found = evaluate(model, load(run.data, "test", root=cifar_root), batch_size=100)
     assert found["accuracy"] == pytest.approx(run.results["test"]["accuracy"], abs=0.002)  # stored as float16
     assert found["loss"] == pytest.approx(run.results["test"]["loss"], abs=0.01)

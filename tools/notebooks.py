@@ -141,9 +141,9 @@ def execute_all(
     Only the kernels get ``environment``: in this process it would change the numbers of whatever runs here afterwards.
     """
     seconds, failed = {}, []
-    # A fresh interpreter for each chapter: nothing of one run is left for the next.
-    fresh = {"mp_context": get_context("spawn"), "max_tasks_per_child": 1}
-    with ProcessPoolExecutor(processes, initializer=add_to_environment, initargs=(environment,), **fresh) as pool:
+    # Each chapter has a kernel of its own: nothing of one run is left for the next.
+    spawn = get_context("spawn")
+    with ProcessPoolExecutor(processes, spawn, initializer=add_to_environment, initargs=(environment,)) as pool:
         running = {pool.submit(execute, *job, timeout): chapter for chapter, job in jobs.items()}
         for done in as_completed(running):
             chapter = running[done]
