@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import sklearn  # noqa: F401  (puts its KMP_ settings into the environment, before any test looks at it)
 import torch
+from threads import single_thread
 
 
 @pytest.fixture(autouse=True)
@@ -28,6 +29,12 @@ def nothing_leaks() -> Iterator[None]:
     before = state()
     yield
     assert state() == before
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    with single_thread():
+        yield
 
 
 @pytest.fixture

@@ -318,12 +318,8 @@ SEEDED = {
 
 
 @pytest.fixture(autouse=True)
-def one_thread(tmp_path, monkeypatch):
+def in_a_folder_of_its_own(tmp_path, monkeypatch, one_thread):
     monkeypatch.chdir(tmp_path)
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def stir(seed):

@@ -17,6 +17,7 @@ import pytest
 import torch
 from PIL import Image
 from runs import tiny_run
+from threads import single_thread
 from tiny import tiny_config, tiny_sets
 from torchvision import datasets  # here: nobody may read root's Python
 
@@ -27,17 +28,10 @@ from lpa_core.files import write_atomic
 from lpa_core.training import train
 from lpa_core.weights import load_weights, save_weights
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 REPOSITORY = Path(__file__).parents[1]
 NOBODY = 65534
 SEED = 20261124  # of the moments of the kills
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def contents(folder):
@@ -77,21 +71,16 @@ def go_on(out, config=None, **options):
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """The weights of the tiny run when nothing goes wrong."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    model = train(tiny_config(), sets=tiny_sets(), device="cpu", progress=False).model
-    torch.set_num_threads(before)
-    return model
+    with single_thread():
+        return train(tiny_config(), sets=tiny_sets(), device="cpu", progress=False).model
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A finished run on digits in clutter."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
     out = tmp_path_factory.mktemp("finished") / "run"
-    tiny_run(out)
-    torch.set_num_threads(before)
+    with single_thread():
+        tiny_run(out)
     return out
 
 

@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from runs import tiny_run
 from test_faults import contents
+from threads import single_thread
 from tiny import tiny_config, tiny_sets
 
 import lpa_core
@@ -106,12 +107,11 @@ def refused(function, *names):
 @pytest.fixture(scope="module", autouse=True)
 def unchecked():
     """Without the shape checker, which tests alone have: users see the package's own messages."""
-    before, threads = jaxtyping.config.jaxtyping_disable, torch.get_num_threads()
+    before = jaxtyping.config.jaxtyping_disable
     jaxtyping.config.update("jaxtyping_disable", True)
-    torch.set_num_threads(1)
-    yield
+    with single_thread():
+        yield
     jaxtyping.config.update("jaxtyping_disable", before)
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -857,9 +857,8 @@ def test_command_lines(examples, name, figures, finished, tmp_path, capsys, monk
     monkeypatch.delenv("LPA_DATA", raising=False)
 
     def one(words):
-        threads = torch.get_num_threads()
-        code, out, err = command(capsys, folder, *words)
-        torch.set_num_threads(threads)
+        with single_thread():  # a command may set another number
+            code, out, err = command(capsys, folder, *words)
         assert (code, out) == (2, ""), (words, code, out[:200], err[:300])
         assert err.count("\n") == 1, err
         assert "Traceback" not in err

@@ -17,18 +17,11 @@ from lpa_core.data import digits_in_clutter, load
 from lpa_core.recipe import evaluate
 from lpa_core.weights import load_weights, save_weights
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 REPOSITORY = Path(__file__).parents[1]
 TINY = ["--data", "digits", "--limit", "64", "--epochs", "1", "--batch-size", "32", "--device", "cpu", "--quiet"]
 
 CIFAR = Path(os.environ.get("LPA_DATA", "/nonexistent"), "cifar-100-python", "train").exists()
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def run(capsys, *arguments):

@@ -15,6 +15,7 @@ from lpa_core.ranks import Ranks, joined
 from lpa_core.recipe import cross_entropy, cutmix, decay_groups, learning_rate, update_average
 from lpa_core.weights import load_weights
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 REPOSITORY = Path(__file__).parents[1]
 CONFIG = {"model": {"builder": "small_attention_net"}, "epochs": 2, "crop": 2, "cutmix": 0.5}  # no dropout
 

@@ -3,8 +3,8 @@ import json
 import os
 
 import pytest
-import torch
 from runs import CONFIG, tiny_run
+from threads import single_thread
 
 from lpa_core import records
 from lpa_core.data import load
@@ -14,11 +14,9 @@ from lpa_core.training import train
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("runs") / "run"
-    tiny_run(folder)
-    torch.set_num_threads(before)
+    with single_thread():
+        tiny_run(folder)
     return folder
 
 

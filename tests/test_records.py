@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from runs import tiny_run, varied
+from threads import single_thread
 
 from lpa_core import records
 from lpa_core.data import load
@@ -18,11 +19,9 @@ from lpa_core.weights import load_weights
 @pytest.fixture(scope="module")
 def values(tmp_path_factory):
     """The record of a real run, as its file holds it."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("runs")
-    tiny_run(folder / "run")
-    torch.set_num_threads(before)
+    with single_thread():
+        tiny_run(folder / "run")
     return json.loads(write(record(folder / "run", "tiny"), folder).read_text())
 
 

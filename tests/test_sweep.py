@@ -17,16 +17,9 @@ from lpa_core.models import build
 from lpa_core.records import read_records
 from lpa_core.sweep import SWEEPS, VARIANTS, Job, combined, named, sweep
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 REPOSITORY = Path(__file__).parents[1]
 HOW = {"device": "cpu", "progress": False, "sets": tiny_sets()}
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def files(folder):

@@ -17,6 +17,7 @@ from lpa_core.recipe import evaluate
 from lpa_core.training import train
 from lpa_core.weights import load_weights
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 REPOSITORY = Path(__file__).parents[1]
 
 
@@ -27,14 +28,6 @@ def same_tensors(one, other):
 
 def without_times(history):
     return [{k: v for k, v in entry.items() if k not in ("seconds", "images_per_second")} for entry in history]
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 # --- a run ------------------------------------------------------------------------------------------------------------

@@ -35,6 +35,19 @@ def test_chapter_keeps_to_the_rules(chapter):
     assert not found, "\n".join(found)
 
 
+def test_a_misspelt_scale_is_refused_before_it_decides_anything():
+    asking = [
+        path for path in CHAPTERS if any(' if scale == "quick"' in c.source for c in notebooks.code_cells(read(path)))
+    ]
+    assert asking
+    for path in asking:
+        code = "\n".join(cell.source for cell in notebooks.code_cells(read(path)))
+        guard = code.index('assert scale in ("quick", "full")')
+        assert guard < code.index("if scale == ")
+        with pytest.raises(AssertionError, match="not 'quik'"):
+            exec(code[guard : code.index("\n", guard)], {"scale": "quik"})
+
+
 def test_chapters_are_numbered_and_each_figure_has_a_name_of_its_own():
     assert CHAPTERS
     assert [path for path in CHAPTERS if not re.fullmatch(r"book/\d\d-[a-z0-9-]+\.ipynb", path.as_posix())] == []
