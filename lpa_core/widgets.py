@@ -158,7 +158,8 @@ def temperature_explorer(
         a = weights(temperature)
         entropy = -(a * a.clamp(min=1e-30).log()).sum()
         text = f"T = {temperature:.3g}: the heaviest position holds {100 * float(a.max()):.1f} % of the weight"
-        text += f" (uniform: {100 / n:.2g} %). The map is as good as {float(entropy.exp()):.0f} of its {n} positions."
+        alike = f"equal weights on {float(entropy.exp()):.0f} of the {n} positions"
+        text += f" (uniform: {100 / n:.2g} %). It is spread as widely as {alike}."
         shown = Panel(pixels(image, boxes=box), "The picture that is looked at.", "picture")
         return Frame([shown, panel(1.0), panel(temperature)], text)
 

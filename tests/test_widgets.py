@@ -122,14 +122,14 @@ def test_the_temperature_divides_the_scores(pictures):
         expected = attend(torch.ones(1, 1, 5, 4), scores[None] / temperature).weights[0]
         assert (frame.panels[2].image == pixels(pictures.images[0], expected)).all()
         assert f"holds {100 * expected.max():.1f} % of the weight" in frame.text
-    positions = [int(re.search(r"as good as (\d+) of its 20", frame.text)[1]) for frame in explorer.frames]
+    positions = [int(re.search(r"equal weights on (\d+) of the 20", frame.text)[1]) for frame in explorer.frames]
     assert positions == sorted(positions)
     assert (positions[0], positions[-1]) == (1, 20)
 
 
 def test_equal_scores_are_as_good_as_all_positions(pictures):
     explorer = widgets.temperature_explorer(pictures.images[0], torch.full((3, 3), 7.0))
-    assert all("as good as 9 of its 9 positions" in frame.text for frame in explorer.frames)
+    assert all("equal weights on 9 of the 9 positions" in frame.text for frame in explorer.frames)
 
 
 def test_the_live_temperature_has_finer_steps(pictures):

@@ -17,15 +17,17 @@ picture = data.digits_in_clutter(12, split="test").subset([8])
 with torch.no_grad():
     output = network.attend(picture.float_images())
 maps = [attended.weights for attended in output.attended]  # one weight for each position, at three levels
-windows = [hard.heaviest_window(metrics.enlarge(map, (40, 40)), (18, 12)) for map in maps]  # most of the weight
+windows = [hard.heaviest_window(metrics.enlarge(map, (40, 40)), (18, 12)) for map in maps]  # the heaviest of its size
 crops = [metrics.box_masks(hard.window_boxes(window, (18, 12)), (40, 40))[0] for window in windows]
 
 # What the caption says.
 digit = metrics.box_masks(picture.boxes, (40, 40))
+held = [metrics.energy_in_mask(map, crop[None]).item() for map, crop in zip(maps, crops, strict=True)]
 share = [metrics.energy_in_mask(map, digit).item() for map in maps]
 assert output.logits.argmax(dim=1) == picture.labels
 assert all(torch.isclose(map.sum(), torch.ones(())) for map in maps)
 assert share[2] > 0.9 > 0.5 > max(share[:2])
+assert held[2] > 0.9 > 0.5 > max(held[:2])
 assert min(map.min() for map in maps) > 0
 assert [bool((digit[0] & crop).any()) for crop in crops] == [False, False, True]
 assert (digit[0] & crops[2]).sum() > 0.75 * digit.sum()
@@ -41,6 +43,7 @@ for level, (map, crop) in enumerate(zip(maps, crops, strict=True)):
     plotting.show_image(below, picture.images[0] * crop, box=picture.boxes[0])
     above.set_title(f"level {level + 1}", fontsize=plotting.TEXT)
     above.set_xlabel(f"{100 * share[level]:.0f} %", fontsize=plotting.TEXT)
+    below.set_xlabel(f"{100 * held[level]:.0f} %", fontsize=plotting.TEXT)
     if level == 0:
         above.set_ylabel("soft", fontsize=plotting.TEXT)
         below.set_ylabel("hard", fontsize=plotting.TEXT)
