@@ -18,6 +18,7 @@ from lpa_core.attention import (
     Normalise,
     additive_scores,
     attend,
+    check_count,
     dot_scores,
     parametrised_scores,
     uniform_scores,
@@ -289,6 +290,43 @@ def test_a_projection_of_g_exists_exactly_where_it_is_needed(options):
 def test_the_dropout_before_the_projection_of_g_has_the_authors_rate():
     assert AttentionEstimator(C, K).project_global[2].p == 0.5
     assert AttentionEstimator(C, K, dropout=0.25).project_global[2].p == 0.25
+
+
+@pytest.mark.parametrize("match", get_args(Match))
+@pytest.mark.parametrize("channels", [(C, C), (C, K)], ids=["same", "differ"])
+def test_the_scores_of_pc_hold_g_and_the_bias(match, channels):
+    """Where a softmax would hide them: <u, l_i + g> + b, with l_i or g projected where their lengths differ."""
+    options = {"compatibility": "pc", "match": match, "normalise": "sigmoid", "channels": channels}
+    estimator = make({**options, "own_g": False, "use_g": True}).eval()
+    (local, g), b = inputs(options), 0.7
+    with torch.no_grad():
+        estimator.bias.fill_(b)
+        here, there = local, g
+        if estimator.project_local is not None:
+            here = torch.einsum("kc,bchw->bkhw", estimator.project_local.weight, local)
+        if estimator.project_global is not None:
+            there = estimator.project_global(g)
+        expected = torch.einsum("k,bkhw->bhw", estimator.u, here + there[..., None, None]) + b
+        torch.testing.assert_close(estimator.scores(local, g), expected)
+
+
+def test_the_layers_of_an_estimator_are_the_authors():
+    projecting = make({"channels": (C, K)})
+    assert projecting.project_global[0].eps == 1e-3
+    assert projecting.project_global[3].bias is not None
+    assert make({"channels": (C, K), "match": "local"}).project_local.bias is None
+    additive = make({"channels": (C, K), "compatibility": "additive"})
+    assert (additive.w_local.bias, additive.w_global.bias) == (None, None)
+
+
+@pytest.mark.parametrize(("count", "good"), [(0, False), (1, True), (2, True), (2**31 - 1, True), (2**31, False)])
+def test_counts_are_whole_numbers_that_fit_into_memory(count, good):
+    if good:
+        check_count("channels", count)
+        return
+    limit = " and below 2[*][*]31" if count else ""
+    with pytest.raises(ValueError, match=rf"^channels must be a whole number of at least 1{limit}; got {count}$"):
+        check_count("channels", count)
 
 
 def test_u_starts_within_one_over_the_root_of_the_channels():

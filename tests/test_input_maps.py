@@ -61,6 +61,21 @@ def test_occlusion_is_the_plain_loop(window, stride, probability):
         torch.testing.assert_close(maps, total / count, rtol=0, atol=1e-7)  # captum gives float32
 
 
+@pytest.mark.parametrize("shape", [(10, 30), (30, 10)], ids=["wide", "high"])
+def test_a_window_is_by_default_a_fifth_of_the_shorter_side_and_may_be_one_pixel(shape):
+    model, images = plain(), pictures(30)[..., : shape[0], : shape[1]]
+    default = explain(model, images, TARGETS, method="occlusion")
+    assert torch.equal(default, explain(model, images, TARGETS, method="occlusion", window=2, stride=1))
+    small = explain(model, images[..., :10, :10], TARGETS, method="occlusion", window=1)
+    assert small.shape == (N, 10, 10)
+
+
+def test_an_occlusion_map_exists_for_pictures_of_one_channel():
+    torch.manual_seed(0)
+    model = nn.Sequential(conv(1, 5), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(5, CLASSES)).double()
+    assert explain(model, pictures()[:, :1], TARGETS, method="occlusion").abs().sum() > 0
+
+
 def test_occlusion_covers_all_windows_of_a_picture_in_one_batched_pass():
     model, images = plain(), pictures(size=20)[:1]
     batches = []

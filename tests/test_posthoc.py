@@ -282,6 +282,13 @@ def test_our_networks_work():
     [
         ({"method": "gradcam"}, ValueError, "method must be one of occlusion, saliency.*; got 'gradcam'"),
         ({"window": 3}, ValueError, "grad_cam has no option window; it has relu"),
+        ({"method": "saliency", "a": 1, "b": 2}, ValueError, "no option a, b; it has absolute, channels$"),
+        ({"method": "attention", "targets": 1}, ValueError, "attention takes no targets, the map is the same .* got 1"),
+        (
+            {"method": "attention", "layer": "features"},
+            ValueError,
+            r"no layer \(choose .* with level=\); got 'features'",
+        ),
         ({"method": "saliency", "channels": "rms"}, ValueError, "'sum', 'mean', 'max'; got 'rms'"),
         ({"method": "saliency", "layer": "features"}, ValueError, "saliency takes no layer; got 'features'"),
         ({"layer": "layer4"}, ValueError, r"one of the model's: features, features\.0,.*; got 'layer4'"),
