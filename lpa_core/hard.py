@@ -91,8 +91,8 @@ def saliency(
 ) -> Float[Tensor, "b rows columns"]:
     """How much every window differs from its picture's mean colour: without learning, a first guess where to look.
 
-    d = mean over channels of |x - mean(x)|, on the picture averaged over ``stride`` x ``stride`` pixels; its mean over
-    each window, less their mean and divided by their standard deviation over all windows of the picture. A plain
+    d = mean over channels of ``|x - mean(x)|``, on the picture averaged over ``stride`` x ``stride`` pixels; its mean
+    over each window, less their mean and divided by their standard deviation over all windows of the picture. A plain
     picture gives 0 everywhere. ``size`` must be a multiple of ``stride``.
 
     Raises: ValueError on a window larger than the picture.

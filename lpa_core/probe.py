@@ -82,7 +82,10 @@ def _plain(output: object) -> Tensor:
 
 
 class Task(NamedTuple):
-    """What a method works on: the network as plain logits, one batch, its classes, and a layer where one is needed."""
+    """What a method works on: the network as plain logits, one batch, its classes, and a layer where one is needed.
+
+    ``posthoc.explain`` makes it from its arguments.
+    """
 
     logits: Logits
     images: Tensor
@@ -128,7 +131,10 @@ def check_targets(targets: Targets, n: int) -> Int64[Tensor, " n"] | None:
     """
     if targets is None:
         return None
-    given = torch.as_tensor(targets)
+    try:
+        given = torch.as_tensor(targets)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"targets must be integers; got {targets!r}") from error
     if given.dtype.is_floating_point or given.dtype.is_complex or given.dtype == torch.bool:
         raise TypeError(f"targets must be integers; got {given.dtype}")
     if given.ndim > 1 or (given.ndim == 1 and len(given) != n):

@@ -129,6 +129,12 @@ def train(
         raise ValueError(f"checkpoint_seconds must be above 0; got {checkpoint_seconds!r}")
     if minutes is not None and (not is_number(minutes) or not minutes >= 0):
         raise ValueError(f"minutes must be at least 0; got {minutes!r}")
+    if out is not None and isinstance(config.model.get("model"), nn.Module):
+        kind = type(config.model["model"]).__name__
+        raise TypeError(
+            f"config.model must say which network in names and numbers, to be written to the run folder; got a {kind}. "
+            f"Give the name of a torchvision classifier, or train with out=None"
+        )
     until = math.inf if minutes is None else time.perf_counter() + 60 * minutes
     device = pick_device(device)
     with ExitStack() as stack:
@@ -145,6 +151,8 @@ def train(
         if earlier is not None and earlier["finished"]:
             logger.info("the run in %s is finished; nothing to do", folder.path)
             return _finished(folder, config, earlier, device)
+        if sets is not None and len(sets) != 3:
+            raise ValueError(f"sets must be three: train, validation (or None) and test; got {len(sets)}")
         sets = load_sets(config, root=root, download=download) if sets is None else Sets(*sets)
         check_sets(sets, config)
         stack.enter_context(own_random_state(device, config.seed))

@@ -55,8 +55,10 @@ def attend_to(
     Source: ours; the method of Jetley et al. (2018) on other trunks.
     Raises: ValueError on an unknown name, node or option, a node that is no map or has a single position, weights of
         another network, and where the number of classes is neither given nor to be read off; TypeError unless ``model``
-        is a module or a name; FileNotFoundError where ``weights`` is a file that is not there.
+        is a module or a name, and ``nodes`` a list; FileNotFoundError where ``weights`` is a file that is not there.
     """
+    if nodes is not None and (isinstance(nodes, str) or not isinstance(nodes, Sequence)):
+        raise TypeError(f"nodes must be a list of names, such as ['layer2', 'layer3']; got {nodes!r}")
     file = _weights_file(weights)
     network = _torchvision_classifier(model, None if file else weights) if isinstance(model, str) else model
     if network is model and weights is not None:
@@ -146,6 +148,7 @@ def _load_part(part: nn.Module, file: Path) -> None:
     if wrong:
         raise ValueError(
             f"weights: {file} does not hold the weights of this network up to its last node: {len(wrong)} of "
-            f"{len(own)} tensors are missing or of another shape, first {wrong[0]!r}"
+            f"{len(own)} tensors are missing or of another shape, first {wrong[0]!r}; a file that ends earlier needs "
+            f"nodes that do"
         )
     part.load_state_dict({name: given[name] for name in own})

@@ -297,6 +297,7 @@ def test_our_networks_work():
         ({"targets": [0, 1, -1]}, ValueError, "from 0; got -1"),
         ({"targets": [0, 1]}, ValueError, "each of the 3 images"),
         ({"targets": 1.5}, TypeError, "integers"),
+        ({"targets": "3"}, TypeError, "targets must be integers; got '3'"),
         ({"batch_size": 0}, ValueError, "batch_size must be at least 1; got 0"),
         ({"images": torch.zeros(3, 8, 8)}, ValueError, r"\(b, c, h, w\) with at least one picture; got \(3, 8, 8\)"),
         ({"images": torch.zeros(3, 3, 8, 8).byte()}, TypeError, "floating-point"),

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from tiny import tiny_config, tiny_set, tiny_sets
+from torch import nn
 
 from lpa_core import training
 from lpa_core.checkpoint import load_checkpoint, save_checkpoint
@@ -200,6 +201,22 @@ def test_what_does_not_fit_is_refused_and_leaves_no_folder(tmp_path):
     refuse(ValueError, "name must be 'digits'", tiny_config(data="cifar"), out, sets=None)
     refuse(FileNotFoundError, "cifar10", tiny_config(data="cifar10"), out, sets=None, root=tmp_path, download=False)
     assert os.listdir(tmp_path) == []
+
+
+def test_a_network_that_cannot_be_written_down_is_trained_without_a_folder_only(tmp_path):
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.Flatten(2), nn.AdaptiveAvgPool1d(1))
+    model = {"builder": "attend_to", "model": network, "nodes": ["1", "2"], "input_size": 16}
+    options = {"sets": tiny_sets(), "device": "cpu", "progress": False}
+    with pytest.raises(TypeError, match=r"in names and numbers, .*; got a Sequential.*train with out=None"):
+        train(tiny_config(model=model), tmp_path / "run", **options)
+    assert not (tmp_path / "run").exists()
+    assert train(tiny_config(model=model), **options).results["test"]["n"] > 0
+
+
+def test_three_sets_are_needed(unchecked):
+    train_set, _, test_set = tiny_sets()
+    with pytest.raises(ValueError, match=r"sets must be three: train, validation \(or None\) and test; got 2"):
+        train(tiny_config(), sets=(train_set, test_set), device="cpu", progress=False)
 
 
 def test_a_folder_that_cannot_be_written_is_refused_before_the_data_are_read(tmp_path):

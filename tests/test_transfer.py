@@ -231,6 +231,8 @@ WRONG = {
         r"num_classes must be given: Segmenter gives no \(b, K\) logits",
     ),
     "option": ({"combine": "sum"}, ValueError, r"combine must be one of 'concat', 'indep', 'global'; got 'sum'"),
+    "one node": ({"nodes": "layer2"}, TypeError, r"nodes must be a list of names, such as .*; got 'layer2'"),
+    "number for nodes": ({"nodes": 4}, TypeError, r"nodes must be a list of names, such as .*; got 4"),
     "type": ({"model": 3}, TypeError, r"model must be an nn.Module; got int"),
 }
 

@@ -69,11 +69,10 @@ def number_by_chapter(app: Sphinx, env: BuildEnvironment) -> None:
 
 
 def skip_what_is_not_public(app: Sphinx, what: str, name: str, member: Any, skip: bool, options: Any) -> bool | None:
-    """The reference shows the functions that ``lpa_core`` exports, and every class, since functions return them; of a
-    NamedTuple, not the fields that its signature has shown already."""
-    import lpa_core
-
-    if what == "module" and name not in lpa_core.__all__ and not isinstance(member, type):
+    """The reference shows what a module defines, once, and not what it hands on from another; of a NamedTuple, not the
+    fields that its signature has shown already."""
+    module = app.env.temp_data.get("autodoc:module") if what == "module" else None
+    if module is not None and getattr(member, "__module__", module) != module:
         return True
     return True if str(getattr(member, "__doc__", "")).startswith("Alias for field number") else None
 
