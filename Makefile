@@ -23,6 +23,9 @@ JUPYTER_BOOK := $(BIN)/jupyter-book build _build/stage --path-output .
 # fifth more.
 PYTEST := OMP_NUM_THREADS=1 MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=8000000000 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
+# Where it is set, every one of the many processes would compile the package and the tests anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
