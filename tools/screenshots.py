@@ -32,9 +32,10 @@ def main(names: list[str]) -> None:
                     chromium.execute_script("document.documentElement.dataset.theme = arguments[0]", theme)
                     browser.settle(chromium)
                     size = chromium.execute_cdp_cmd("Page.getLayoutMetrics", {})["cssContentSize"]
-                    clip = {"x": 0, "y": 0, "width": width, "height": min(size["height"], 16000), "scale": 1}
-                    options = {"format": "png", "captureBeyondViewport": True, "clip": clip}
-                    picture = chromium.execute_cdp_cmd("Page.captureScreenshot", options)["data"]
+                    # As high as the page: a capture beyond the window is now and then taken in mid-layout.
+                    browser.resize(chromium, width, min(size["height"], 16000), phone=width < 600)
+                    browser.settle(chromium)
+                    picture = chromium.execute_cdp_cmd("Page.captureScreenshot", {"format": "png"})["data"]
                     name = "-".join(page.relative_to(html).with_suffix("").parts)
                     (out / f"{name}-{look}.png").write_bytes(base64.b64decode(picture))
         finally:
