@@ -122,8 +122,9 @@ def train(
         command: the command line to record.
 
     Raises: TimeUp when ``minutes`` have passed; ValueError on options or data that do not fit, a folder with another
-        run, a damaged or foreign checkpoint; BlockingIOError when another process uses the folder; OSError when it
-        cannot be written; FloatingPointError when the loss is no longer finite.
+        run, a damaged or foreign checkpoint; TypeError on a network in place of its name where there is a run folder;
+        BlockingIOError when another process uses the folder; OSError when it cannot be written; FloatingPointError
+        when the loss is no longer finite.
     """
     if not is_number(checkpoint_seconds) or not checkpoint_seconds > 0:
         raise ValueError(f"checkpoint_seconds must be above 0; got {checkpoint_seconds!r}")

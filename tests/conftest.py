@@ -1,6 +1,7 @@
 """Fixtures for all tests."""
 
 import http.server
+import importlib
 import os
 import random
 import threading
@@ -12,9 +13,10 @@ from pathlib import Path
 import jaxtyping
 import numpy as np
 import pytest
-import sklearn  # noqa: F401  (puts its KMP_ settings into the environment, before any test looks at it)
 import torch
 from threads import single_thread
+
+importlib.import_module("sklearn")  # its first import sets KMP_ variables: they are there before any test looks
 
 
 @pytest.fixture(autouse=True)
