@@ -12,6 +12,7 @@ from typing import Any, ParamSpec
 from .attention import Compatibility, Match, Normalise
 from .classifier import AttentionClassifier, AttentionOutput, Combine, attention_maps, needs_global
 from .nodes import node_shapes
+from .photo import PhotoTrunk
 from .resnet import ResNetTrunk
 from .transfer import attend_to
 from .trunks import AttentionVGGTrunk, ProgressiveVGGTrunk, SmallTrunk, VGGTrunk
@@ -27,6 +28,7 @@ __all__ = [
     "attention_vgg",
     "build",
     "node_shapes",
+    "photo_attention_net",
     "resnet164",
     "small_attention_net",
     "vgg",
@@ -235,6 +237,39 @@ def small_attention_net(
     Raises: ValueError naming the argument out of range.
     """
     trunk = SmallTrunk(
+        in_channels=in_channels, levels=levels, global_path=needs_global(compatibility, combine, global_path)
+    )
+    return AttentionClassifier(
+        trunk,
+        num_classes,
+        compatibility=compatibility,
+        combine=combine,
+        match=match,
+        normalise=normalise,
+        g_per_level=g_per_level,
+        dropout=0.0,
+    )
+
+
+@_builder
+def photo_attention_net(
+    num_classes: int = 100,
+    *,
+    levels: int = 3,
+    compatibility: Compatibility = "pc",
+    combine: Combine = "concat",
+    match: Match = "global",
+    normalise: Normalise = "softmax",
+    g_per_level: bool = False,
+    in_channels: int = 3,
+    global_path: bool = True,
+) -> AttentionClassifier:
+    """A compact network of the paper's three-level design for CIFAR on two CPU cores (see ``PhotoTrunk``).
+
+    Options as in ``AttentionClassifier``. No dropout.
+    Raises: ValueError naming the argument out of range.
+    """
+    trunk = PhotoTrunk(
         in_channels=in_channels, levels=levels, global_path=needs_global(compatibility, combine, global_path)
     )
     return AttentionClassifier(

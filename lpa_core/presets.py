@@ -25,7 +25,7 @@ _RANGES: dict[str, tuple[type, int, float]] = {
     "limit": (int, 1, 2**63),
     "seed": (int, 0, 2**63),
 }
-_SWITCHES = ("nesterov", "decay_all", "flip", "all", "channels_last", "compile")
+_SWITCHES = ("nesterov", "decay_all", "flip", "all", "channels_last", "compile", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,7 @@ class TrainConfig:
     seed: int = 0
     channels_last: bool = True  # the faster memory format on GPUs, and on most CPUs
     compile: bool = False  # model.compile() on a GPU; without effect on a CPU
+    bfloat16: bool = False  # on a CPU too; a GPU that computes in it does so in any case
 
     def __post_init__(self) -> None:
         if not isinstance(self.data, str) or not self.data:
@@ -136,6 +137,21 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "batch_size": 64,  # 700 steps an epoch: with few epochs, steps count more than their noise
             "lr": 0.05,
             "flip": True,  # no crops: a network this narrow underfits in 10 epochs, more variety would not help
+        },
+    },
+    # A compact network that knows photographs, without a GPU: two hours on one CPU core.
+    "photo": {
+        "*": {
+            "model": {"builder": "photo_attention_net"},
+            "epochs": 20,
+            "batch_size": 128,
+            "lr": 0.15,  # with one-cycle, 0.15 was stable in a first trial
+            "label_smoothing": 0.1,  # usual for 100 classes
+            "ema": 0.998,  # averages over the last epoch and a half
+            "crop": 4,  # usual for 32x32 since He et al. (2016); with 2 a first trial overfitted
+            "cutmix": 0.3,  # the same trial ended 15 points better on its training pictures than on new ones
+            "flip": True,
+            "bfloat16": True,  # 1.7 times the pictures a second where the processor computes in it (AVX-512 BF16)
         },
     },
     # The full network on one GPU: a modern recipe in a fifth of the paper's epochs.

@@ -71,7 +71,7 @@ def fit(
             for group in state.optimiser.param_groups:
                 group["lr"] = learning_rate(config, step, len(batches))
             images, wanted = cutmix(images, labels, config, step)
-            with autocast(images.device):
+            with autocast(images.device, bfloat16=config.bfloat16):
                 logits = (state.parallel or state.model)(images)
             loss = cross_entropy(logits, wanted, config)
             state.optimiser.zero_grad()
@@ -174,9 +174,10 @@ def update_average(average: nn.Module, model: nn.Module, decay: float, step: int
             a.copy_(tensor)
 
 
-def autocast(device: torch.device) -> torch.autocast:
-    """bfloat16 for convolutions and matrix products on GPUs that compute in it; no change elsewhere."""
-    enabled = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+def autocast(device: torch.device, *, bfloat16: bool = False) -> torch.autocast:
+    """bfloat16 for convolutions and matrix products: on GPUs that compute in it; on a CPU where asked for."""
+    on_gpu = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    enabled = on_gpu or (device.type == "cpu" and bfloat16)
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
 
 

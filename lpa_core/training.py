@@ -323,7 +323,7 @@ class _Watch:
         state.average.eval()
         validation: dict[str, Any] = {}
         if self.sets.validation is not None:
-            with autocast(self.device):
+            with autocast(self.device, bfloat16=self.config.bfloat16):
                 validation = evaluate(state.average, self.sets.validation)
         entry = {
             "epoch": state.epoch + 1,

@@ -6,7 +6,7 @@ global vector g. Attention is put on it by ``AttentionClassifier``; only the pro
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from .attention import Attended, AttentionEstimator, check_count
 from .checks import is_number
+
+Padding = Literal["zeros", "replicate"]
 
 
 class Features(NamedTuple):
@@ -55,12 +57,15 @@ def evaluating(model: nn.Module) -> Iterator[None]:
                 module.train(mode)
 
 
-def conv_bn_relu(in_channels: int, out_channels: int, dropout: float = 0.0) -> nn.Sequential:
+def conv_bn_relu(
+    in_channels: int, out_channels: int, dropout: float = 0.0, *, padding: Padding = "zeros"
+) -> nn.Sequential:
     """The authors' building block: 3x3 convolution (padding 1, bias) - BatchNorm (eps 1e-3) - ReLU - dropout.
 
     Initialised as theirs: weights N(0, sqrt(2 / (9 * out_channels))), bias 0. No dropout module where the rate is 0.
+    ``padding="replicate"`` continues the picture at its edges with the pixels there, instead of the authors' zeros.
     """
-    conv = nn.Conv2d(in_channels, out_channels, 3, padding=1)
+    conv = nn.Conv2d(in_channels, out_channels, 3, padding=1, padding_mode=padding)
     nn.init.normal_(conv.weight, std=(2 / (9 * out_channels)) ** 0.5)
     nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
     layers: list[nn.Module] = [conv, nn.BatchNorm2d(out_channels, eps=1e-3), nn.ReLU()]

@@ -25,6 +25,7 @@ from lpa_core.recipe import (
     pick_device,
     update_average,
 )
+from lpa_core.training import train
 
 
 def nothing():
@@ -237,9 +238,21 @@ def test_without_an_average_the_model_itself_is_kept():
     assert all(torch.equal(a, b) for a, b in zip(before.values(), model.state_dict().values(), strict=True))
 
 
-def test_autocast_changes_nothing_on_a_cpu():
-    with recipe.autocast(torch.device("cpu")):
-        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
+@pytest.mark.parametrize(("asked", "dtype"), [(False, torch.float32), (True, torch.bfloat16)])
+def test_autocast_changes_a_cpu_only_where_asked(asked, dtype):
+    with recipe.autocast(torch.device("cpu"), bfloat16=asked):
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == dtype
+
+
+def test_training_computes_in_bfloat16_where_the_config_says_so():
+    seen = []
+    for asked in (False, True):
+        config = tiny_config(model={"builder": "photo_attention_net"}, epochs=1, bfloat16=asked)
+        run = train(config, sets=tiny_sets(), device="cpu", progress=False)
+        assert all(p.dtype == torch.float32 for p in run.model.parameters())
+        seen.append(run.history[0]["train_loss"])
+    assert seen[0] != seen[1]
+    assert seen[0] == pytest.approx(seen[1], rel=0.1)
 
 
 # --- evaluation -------------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from lpa_core.photo import PhotoTrunk
 from lpa_core.trunks import (
     AttentionVGGTrunk,
     Features,
@@ -26,13 +27,19 @@ THIRTEEN = [(64, 0.3), (64, 0), (128, 0.4), (128, 0), (256, 0.4), (256, 0.4), (2
 ]
 TAIL = ["pool", (512, 0.4), "pool", (512, 0.4), "pool", "flatten", "dropout 0.5", "linear 512 512"]
 NARROW = {"width": 1 / 16}
-TRUNKS = {"vgg": VGGTrunk, "attention": AttentionVGGTrunk, "progressive": ProgressiveVGGTrunk, "small": SmallTrunk}
+TRUNKS = {
+    "vgg": VGGTrunk,
+    "attention": AttentionVGGTrunk,
+    "progressive": ProgressiveVGGTrunk,
+    "small": SmallTrunk,
+    "photo": PhotoTrunk,
+}
 every_trunk = pytest.mark.parametrize("trunk_type", TRUNKS.values(), ids=TRUNKS)
 
 
 def narrow(trunk_type: type[Trunk], **options: object) -> Trunk:
     torch.manual_seed(0)
-    return trunk_type(**options, **({} if trunk_type is SmallTrunk else NARROW))
+    return trunk_type(**options, **({} if trunk_type in (SmallTrunk, PhotoTrunk) else NARROW))
 
 
 def images(size: int | tuple[int, int] = 32, batch: int = 2, channels: int = 3) -> torch.Tensor:
@@ -253,7 +260,7 @@ def test_the_small_trunk_names_its_own_levels(unchecked):
 
 @every_trunk
 def test_pictures_that_are_too_small_are_refused(unchecked, trunk_type):
-    least = 8 if trunk_type is SmallTrunk else 16
+    least = 8 if trunk_type in (SmallTrunk, PhotoTrunk) else 16
     with pytest.raises(
         ValueError, match=rf"images must be at least {least}x{least} for this trunk; got \({least - 1}, 32\)"
     ):
@@ -272,3 +279,18 @@ def test_what_is_no_batch_of_pictures_is_refused(unchecked):
 def test_a_trunk_must_define_its_forward(unchecked):
     with pytest.raises(TypeError, match=r"Trunk must define forward\(images\) -> Features"):
         Trunk()(images())
+
+
+def test_the_photo_trunk_is_as_small_and_its_maps_as_large_as_its_words_say():
+    trunk = PhotoTrunk(global_path=False)
+    local, g, _ = trunk.eval()(images())
+    assert [tuple(level.shape[1:]) for level in local] == [(64, 16, 16), (192, 16, 16), (256, 8, 8)]
+    assert g is None
+    assert 0.935e6 < sum(p.numel() for p in trunk.parameters()) < 0.945e6
+
+
+def test_the_photo_trunk_cannot_tell_the_edge_of_an_even_picture():
+    # With zeros beside the picture, features near its edge would differ from those of the middle.
+    for trunk, even in ((PhotoTrunk(), True), (SmallTrunk(), False)):
+        local = trunk.eval()(torch.full((1, 3, 32, 32), 0.7)).local
+        assert all(torch.allclose(x, x.mean(dim=(2, 3), keepdim=True), atol=1e-5) for x in local) is even
