@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from lpa_core.provenance import device_name
+from lpa_core._utils.provenance import device_name
 
 from . import Row
 

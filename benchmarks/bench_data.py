@@ -7,7 +7,9 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from benchmarks import Row
-from lpa_core.data import Batches, ImageSet, digits_in_clutter
+from lpa_core.data.batches import Batches
+from lpa_core.data.digits import digits_in_clutter
+from lpa_core.data.image_set import ImageSet
 
 PICTURES, BATCH, REPEATS = 10_000, 128, 3
 CROP, WORKERS = 4, 2

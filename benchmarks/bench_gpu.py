@@ -11,7 +11,7 @@ from torch import nn
 
 from benchmarks import Row
 from benchmarks.bench_train import Plain, forward, plain_step, rate, step
-from lpa_core.models import attention_vgg
+from lpa_core.models.builders import attention_vgg
 
 BATCHES = (128, 256, 512, 1024, 2048)
 SIDE = 8192  # of the square matrices whose product is the ceiling

@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 from benchmarks import Row
-from lpa_core.glimpses import RecurrentAttention
-from lpa_core.hard import HardAttention
-from lpa_core.hard_training import cost
-from lpa_core.models import small_attention_net
+from lpa_core.hard.glimpses import RecurrentAttention
+from lpa_core.hard.model import HardAttention
+from lpa_core.hard.scoring import cost
+from lpa_core.models.builders import small_attention_net
 
 SIZES = (40, 80, 100, 200)  # pixels each way; multiples of the 20 cells of the policy's coarse view
 WINDOW = (20, 20)

@@ -16,7 +16,9 @@ from torchvision.models import resnet18
 
 from benchmarks import Row
 from benchmarks.bench_train import FORMATS, attention_share, step
-from lpa_core.models import AttentionClassifier, attend_to, attention_vgg
+from lpa_core.models.adapt import attend_to
+from lpa_core.models.builders import attention_vgg
+from lpa_core.models.classifier import AttentionClassifier
 
 ROUNDS = 5
 

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 import torch
 
 from benchmarks import Row
-from lpa_core.faithfulness import curve
-from lpa_core.interventions import interventions
-from lpa_core.models import small_attention_net, vgg_gap
-from lpa_core.posthoc import METHODS, explain
-from lpa_core.sanity import randomisation_check
+from lpa_core.metrics.insertion_deletion import curve
+from lpa_core.metrics.interventions import compare_interventions as interventions
+from lpa_core.metrics.randomisation import randomisation_check
+from lpa_core.models.builders import small_attention_net, vgg_gap
+from lpa_core.posthoc.methods import METHODS, explain
 
 PICTURES, SIDE, THREADS, REPEATS = 64, 40, 2, 3
 SLOW = ("occlusion", "integrated_gradients")  # many passes for each picture

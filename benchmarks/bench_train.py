@@ -15,11 +15,11 @@ from torch.utils.data import DataLoader
 
 from benchmarks import Row
 from benchmarks.bench_data import BATCH, CROP, WORKERS, Transformed, count, noise
-from lpa_core.classifier import AttentionClassifier
-from lpa_core.data import Batches
-from lpa_core.models import attention_vgg, small_attention_net
-from lpa_core.presets import TrainConfig
-from lpa_core.recipe import autocast, decay_groups
+from lpa_core.data.batches import Batches
+from lpa_core.models.builders import attention_vgg, small_attention_net
+from lpa_core.models.classifier import AttentionClassifier
+from lpa_core.training.config import TrainConfig
+from lpa_core.training.loop import autocast, decay_groups
 
 REPEATS = 3
 RECIPE = TrainConfig(data="noise", model={"builder": "attention_vgg"}, epochs=1, batch_size=2, lr=0.01)

@@ -20,6 +20,8 @@ from .models import (
     BUILDERS,
     AttentionClassifier,
     AttentionOutput,
+    Features,
+    Trunk,
     attend_to,
     attention_maps,
     attention_resnet164,
@@ -33,7 +35,6 @@ from .models import (
     vgg_gap,
     vgg_pan,
 )
-from .trunks import Features, Trunk
 
 __version__ = "0.1.0"
 
@@ -41,7 +42,7 @@ __version__ = "0.1.0"
 _LATER = {
     name: room
     for room, names in {
-        "data": ("Batches", "ImageSet", "digits_in_clutter", "load", "normalise"),
+        "data": ("Batches", "ImageSet", "digits_in_clutter", "load", "normalise", "read_picture"),
         "metrics": (
             "best_level",
             "box_masks",
@@ -53,8 +54,7 @@ _LATER = {
             "score_maps",
         ),
         "look": ("Look", "look_at"),
-        "pictures": ("read_picture",),
-        "weights": ("Trained", "available", "load_weights", "save_weights"),
+        "models": ("Trained", "available", "load_weights", "save_weights"),
         "posthoc": ("explain",),
         "training": ("PRESETS", "TrainConfig", "evaluate", "preset", "train"),
         "plotting": ("attention_figure", "map_grid", "overlay"),

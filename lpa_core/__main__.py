@@ -19,20 +19,24 @@ from typing import Any, NoReturn, get_args
 import torch
 
 from . import __version__
+from ._utils.checks import is_whole
+from ._utils.device import pick_device
+from ._utils.files import write_atomic
 from .attention import Compatibility, Match, Normalise
-from .checkpoint import RunFolder
-from .checks import is_whole
-from .data import ImageSet, load, normalise
-from .files import write_atomic
-from .models import Combine
-from .pictures import read_picture
-from .presets import PRESETS, TrainConfig, completed, preset
-from .recipe import Sets, evaluate, load_sets, pick_device
+from .data.image_set import ImageSet, normalise
+from .data.pictures import read_picture
+from .data.sources import load
+from .models.classifier import Combine
+from .models.weights import WeightsInfo, available, load_weights
 from .recording import record_run
 from .records import read_record
-from .sweep import SWEEPS, VARIANTS, combined, named, sweep
-from .training import train
-from .weights import WeightsInfo, available, load_weights
+from .training.checkpoint import RunFolder
+from .training.config import TrainConfig, completed
+from .training.evaluation import evaluate
+from .training.presets import PRESETS, preset
+from .training.run import train
+from .training.sets import Sets, load_sets
+from .training.sweeps import SWEEPS, VARIANTS, combined, named, sweep
 
 logger = logging.getLogger("lpa_core")
 
@@ -210,7 +214,7 @@ def _train(options: argparse.Namespace, command: str) -> None:
     config = _config(options, overrides)
     on_epoch = None
     if options.tensorboard is not None:
-        from .tensorboard import scalars  # a package that few have
+        from .training.tensorboard import scalars  # a package that few have
 
         on_epoch = scalars(options.tensorboard)
     run = train(
@@ -326,8 +330,10 @@ def _some(names: Sequence[str]) -> str:
 
 def _explain(options: argparse.Namespace, command: str) -> None:
     # Drawing and the post-hoc methods take a second to import, and the other commands do without.
-    from .plotting import Figure, attention_figure, map_grid
-    from .posthoc import METHODS, explain
+    from matplotlib.figure import Figure
+
+    from .plotting.grids import attention_figure, map_grid
+    from .posthoc.methods import METHODS, explain
 
     out = Path(options.out)
     if out.suffix.lower() != ".png":

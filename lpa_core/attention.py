@@ -7,32 +7,18 @@ c_i; the scores are normalised into weights a_i; the weighted sum g_a = sum_i a_
 Shapes: b pictures, c channels, an (h, w) map of n = h * w positions. Nothing here knows about a network.
 """
 
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .checks import is_whole
+from ._utils.checks import check_count, check_option
 
 Compatibility = Literal["pc", "dp", "additive", "uniform"]
 Match = Literal["global", "local"]
 Normalise = Literal["softmax", "sigmoid"]
-
-
-def check_option(name: str, value: object, allowed: object) -> None:
-    """Raise ValueError unless ``value`` is one of the Literal type ``allowed``; names what would be right."""
-    options = get_args(allowed)
-    if not isinstance(value, str) or value not in options:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, options))}; got {value!r}")
-
-
-def check_count(name: str, value: object) -> None:
-    """Raise ValueError unless ``value`` is a whole number of at least 1, and small enough to count memory with."""
-    if not is_whole(value, 1, 2**31):
-        limit = " and below 2**31" if isinstance(value, int) and value > 1 else ""
-        raise ValueError(f"{name} must be a whole number of at least 1{limit}; got {value!r}")
 
 
 class Attended(NamedTuple):

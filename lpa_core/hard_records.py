@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 
 import torch
 
-from .checkpoint import own_random_state
-from .hard import HardAttention
-from .hard_training import KINDS, HardConfig, build_model, cost
+from ._utils.seeding import own_random_state
+from .hard.kinds import KINDS, HardConfig, build_model
+from .hard.model import HardAttention
+from .hard.scoring import cost
 
 FORMAT = 1
 PICTURE = (3, 40, 40)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .checks import is_number, is_whole
+from ._utils.checks import is_number, is_whole
 
 FORMAT = 1
 

@@ -8,13 +8,11 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from .classifier import AttentionClassifier, AttentionOutput, enlarged
-from .data import normalise
-from .pictures import Picture, read_picture
-from .trunks import evaluating
-from .weights import Trained, load_weights
-
-__all__ = ["Look", "look_at"]
+from ._utils.modes import evaluating
+from .data.image_set import normalise
+from .data.pictures import Picture, read_picture
+from .models.classifier import AttentionClassifier, AttentionOutput, enlarged
+from .models.weights import Trained, load_weights
 
 Model = AttentionClassifier | Trained | str | PathLike[str]
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 
-from .checkpoint import RunFolder
-from .data import load
-from .files import write_atomic
+from ._utils.files import write_atomic
+from .data.sources import load
+from .models.weights import load_weights
 from .records import FIELDS, FORMAT, check, digest, stem
-from .weights import load_weights
+from .training.checkpoint import RunFolder
 
 MOST_BYTES = 300_000  # of a picture
 # Options that decide no number: with a value, such as where things lie on one machine, and without.
@@ -115,7 +115,9 @@ def public_command(command: str | None, name: str) -> str | None:
 
 def _maps(run: str | Path, data: str, count: int, root: str | Path | None, download: bool) -> bytes:
     """The first ``count`` test pictures and their maps at every level, as PNG. They are the first: nobody chose."""
-    from .plotting import Figure, map_grid  # drawing takes a second to import
+    from matplotlib.figure import Figure  # drawing takes a second to import
+
+    from .plotting.grids import map_grid
 
     model, info = load_weights(run)
     found = load(data, "test", root=root, download=download)

@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 
 import torch
 
-from .models import build
-from .presets import TrainConfig
-from .recipe import learning_rate
+from .models.builders import build
+from .training.config import TrainConfig
+from .training.loop import learning_rate
 
 FORMAT = 1
 NOT_RUN = "not run yet"

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from lpa_core._utils.checks import check_count
 from lpa_core.attention import (
     Attended,
     AttentionEstimator,
@@ -18,7 +19,6 @@ from lpa_core.attention import (
     Normalise,
     additive_scores,
     attend,
-    check_count,
     dot_scores,
     parametrised_scores,
     uniform_scores,

@@ -19,25 +19,14 @@ from tiny import tiny_config, tiny_set, tiny_sets
 from torch import nn
 
 import lpa_core
-from lpa_core import (
-    chance,
-    checkpoint,
-    clutter,
-    data,
-    faithfulness,
-    hard,
-    hard_training,
-    interventions,
-    metrics,
-    plotting,
-    relaxed,
-    robustness,
-    sanity,
-    trunks,
-    widgets,
-)
-from lpa_core.posthoc import METHODS
-from lpa_core.recipe import State
+from lpa_core import data, hard, metrics, plotting, widgets
+from lpa_core._utils import seeding
+from lpa_core.data import painting
+from lpa_core.hard import kinds, relaxations
+from lpa_core.metrics import insertion_deletion, interventions, likeness, randomisation, robustness
+from lpa_core.models import small_trunk, trunk
+from lpa_core.posthoc.methods import METHODS
+from lpa_core.training.loop import State
 
 MODULES = [
     importlib.import_module(f"lpa_core.{found.name}")
@@ -178,7 +167,7 @@ CALLS = {
     "TimeUp": lambda: str(lpa_core.training.TimeUp("x")),
     "TrainConfig": lambda: lpa_core.TrainConfig.from_dict(CONFIG.to_dict()),
     "Trained": lambda: lpa_core.Trained(MODEL, None),
-    "Trunk": lambda: trunks.Trunk(),
+    "Trunk": lambda: trunk.Trunk(),
     "additive_scores": lambda: lpa_core.additive_scores(LOCAL, G, drawn(3, 4), drawn(3, 4), drawn(3)),
     "attend": lambda: lpa_core.attend(LOCAL, LOCAL[:, 0]),
     "attention_figure": lambda: drawing(
@@ -229,7 +218,7 @@ CALLS = {
 }
 # Fresh weights come from torch's global generator, as those of any torch module: torch.manual_seed decides them.
 FRESH = {
-    "AttentionClassifier": lambda: lpa_core.AttentionClassifier(trunks.SmallTrunk(), 3),
+    "AttentionClassifier": lambda: lpa_core.AttentionClassifier(small_trunk.SmallTrunk(), 3),
     "AttentionEstimator": lambda: lpa_core.AttentionEstimator(4, 6),
     "attend_to": lambda: lpa_core.attend_to("squeezenet1_1", ["features.4"], num_classes=2, input_size=32),
     "attention_resnet164": lambda: lpa_core.attention_resnet164(width=0.1, blocks=1),
@@ -250,12 +239,12 @@ def dice(seed):
 
 def randomised(seed):
     layer = lpa_core.load_weights("digits-pc").model.classifiers[0]
-    sanity.randomise(layer, generator=dice(seed))
+    randomisation.randomise(layer, generator=dice(seed))
     return layer
 
 
 def own_state(seed):
-    with checkpoint.own_random_state(CPU, seed):
+    with seeding.own_random_state(CPU, seed):
         return torch.rand(3)
 
 
@@ -265,55 +254,59 @@ def permuted(seed):
 
 
 def looked(seed):
-    config = hard_training.HardConfig(kind="hard", options={"channels": 4})
+    config = kinds.HardConfig(kind="hard", options={"channels": 4})
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = hard_training.build_model(config, 10)
-    return hard_training.look(model, IMAGES, config, dice(seed)).boxes
+        model = kinds.build_model(config, 10)
+    return kinds.look(model, IMAGES, config, dice(seed)).boxes
 
 
 METHOD = {"attention": {"method": "attention"}}
 # What takes a seed or a generator: equal seeds, equal bits; another seed, other bits. The seed of a config is tested
 # with the training that it is for.
 SEEDED = {
-    "chance.generator": lambda seed: chance.generator("x", seed),
-    "chance.stratified": lambda seed: chance.stratified(np.arange(40) % 2, 10, key=seed),
-    "checkpoint.own_random_state": own_state,
-    "clutter.paint_digits": lambda seed: clutter.paint_digits(2, "test", seed, 1, seed, True),
+    "seeding.generator": lambda seed: seeding.generator("x", seed),
+    "seeding.stratified": lambda seed: seeding.stratified(np.arange(40) % 2, 10, key=seed),
+    "seeding.own_random_state": own_state,
+    "painting.paint_digits": lambda seed: painting.paint_digits(2, "test", seed, 1, seed, True),
     "data.Batches": lambda seed: [*data.Batches(DIGITS, 2, seed=seed, crop=2, flip=True)],
     "data.digits_in_clutter": lambda seed: data.digits_in_clutter(2, seed=seed, digits=2),
     "data.load": lambda seed: data.load("digits", "test", n=2, seed=seed),
-    "faithfulness.compare_curves": lambda seed: faithfulness.compare_curves(
+    "insertion_deletion.compare_curves": lambda seed: insertion_deletion.compare_curves(
         MODEL, IMAGES, {"a": MAPS}, steps=4, seed=seed
     ),
-    "faithfulness.curve": lambda seed: faithfulness.curve(
+    "insertion_deletion.curve": lambda seed: insertion_deletion.curve(
         MODEL, IMAGES, torch.ones(4, 5, 5), kind="deletion", steps=3, seed=seed
     ),
-    "faithfulness.pixel_ranks": lambda seed: faithfulness.pixel_ranks(torch.ones(4, 5, 5), IMAGES, seed=seed),
-    "faithfulness.with_baselines": lambda seed: faithfulness.with_baselines({"a": MAPS}, IMAGES, seed=seed),
+    "insertion_deletion.pixel_ranks": lambda seed: insertion_deletion.pixel_ranks(
+        torch.ones(4, 5, 5), IMAGES, seed=seed
+    ),
+    "insertion_deletion.with_baselines": lambda seed: insertion_deletion.with_baselines({"a": MAPS}, IMAGES, seed=seed),
     "hard.choose": lambda seed: hard.choose(drawn(40, 5, 5), generator=dice(seed)),
-    "hard_training.look": looked,
+    "kinds.look": looked,
     "interventions.intervened": permuted,
-    "interventions.interventions": lambda seed: interventions.interventions(MODEL, IMAGES, DIGITS.labels, seed=seed),
+    "interventions.compare_interventions": lambda seed: interventions.compare_interventions(
+        MODEL, IMAGES, DIGITS.labels, seed=seed
+    ),
     "metrics.cluster_interval": lambda seed: metrics.cluster_interval(drawn(30), resamples=50, seed=seed),
     "metrics.compare_maps": lambda seed: metrics.compare_maps(
         {"a": MAPS}, MASKS, images=DIGITS.images, resamples=50, seed=seed
     ),
     "metrics.random_maps": lambda seed: metrics.random_maps(2, (3, 3), seed=seed, sigma=1.0),
-    "relaxed.gumbel_softmax": lambda seed: relaxed.gumbel_softmax(MAPS, temperature=1.0, generator=dice(seed)),
-    "relaxed.straight_through": lambda seed: relaxed.straight_through(drawn(40, 5, 5), generator=dice(seed)),
+    "relaxations.gumbel_softmax": lambda seed: relaxations.gumbel_softmax(MAPS, temperature=1.0, generator=dice(seed)),
+    "relaxations.straight_through": lambda seed: relaxations.straight_through(drawn(40, 5, 5), generator=dice(seed)),
     "robustness.fgsm_robustness": lambda seed: robustness.fgsm_robustness(
         MODEL, IMAGES, DIGITS.labels, methods=METHOD, epsilons=[0.1], seed=seed
     ),
     "robustness.sensitivity": lambda seed: robustness.sensitivity(
         MODEL, IMAGES, methods=METHOD, radius=0.1, samples=2, seed=seed
     ),
-    "sanity.compare_with_baselines": lambda seed: sanity.compare_with_baselines(MAPS, IMAGES, seed=seed),
-    "sanity.randomisation_check": lambda seed: sanity.randomisation_check(
+    "likeness.compare_with_baselines": lambda seed: likeness.compare_with_baselines(MAPS, IMAGES, seed=seed),
+    "randomisation.randomisation_check": lambda seed: randomisation.randomisation_check(
         MODEL, IMAGES, method="attention", layers=[""], seed=seed
     ),
-    "sanity.randomise": randomised,
-    "sanity.similarity": lambda seed: sanity.similarity("a", drawn(40, 5, 5), drawn(40, 5, 5).flip(0), seed=seed),
+    "randomisation.randomise": randomised,
+    "likeness.similarity": lambda seed: likeness.similarity("a", drawn(40, 5, 5), drawn(40, 5, 5).flip(0), seed=seed),
 }
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from files_of import contents
 from PIL import Image
 from runs import tiny_run
 from threads import single_thread
@@ -22,24 +23,17 @@ from tiny import tiny_config, tiny_sets
 from torchvision import datasets  # here: nobody may read root's Python
 
 from lpa_core import __main__, training
-from lpa_core.checkpoint import RunFolder, load_checkpoint, save_checkpoint
-from lpa_core.data import load
-from lpa_core.files import write_atomic
-from lpa_core.training import train
-from lpa_core.weights import load_weights, save_weights
+from lpa_core._utils.files import write_atomic
+from lpa_core.data.sources import load
+from lpa_core.models.weights import load_weights, save_weights
+from lpa_core.training import watch
+from lpa_core.training.checkpoint import RunFolder, load_checkpoint, save_checkpoint
+from lpa_core.training.run import train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 REPOSITORY = Path(__file__).parents[1]
 NOBODY = 65534
 SEED = 20261124  # of the moments of the kills
-
-
-def contents(folder):
-    """Every file beneath ``folder`` and the sha256 of what it holds; folders too."""
-    return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
-        for path in sorted(Path(folder).rglob("*"))
-    }
 
 
 def same_bits(one, other):
@@ -49,7 +43,7 @@ def same_bits(one, other):
 def stopped(out, config=None, **options):
     """A run that its own clock stopped after two steps of its second epoch, with a checkpoint at every step."""
     options = {"sets": tiny_sets(), "device": "cpu", "progress": False, "checkpoint_seconds": 1e-9, **options}
-    steps, after_step = 0, training._Watch.after_step
+    steps, after_step = 0, watch.Watch.after_step
 
     def stop(self):
         nonlocal steps
@@ -58,7 +52,7 @@ def stopped(out, config=None, **options):
         after_step(self)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training._Watch, "after_step", stop)
+        patch.setattr(watch.Watch, "after_step", stop)
         with pytest.raises(training.TimeUp):
             train(config or tiny_config(), out, **options)
 

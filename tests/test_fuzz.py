@@ -19,31 +19,38 @@ import jaxtyping
 import numpy as np
 import pytest
 import torch
+from files_of import contents
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from runs import tiny_run
-from test_faults import contents
 from threads import single_thread
 from tiny import tiny_config, tiny_sets
 
 import lpa_core
-from lpa_core import __main__, literature, presets, records, sweep
-from lpa_core.checkpoint import RunFolder, load_checkpoint, save_checkpoint
-from lpa_core.data import Batches, digits_in_clutter, load, normalise
+from lpa_core import __main__, literature, records
+from lpa_core.data.batches import Batches
+from lpa_core.data.digits import digits_in_clutter
+from lpa_core.data.image_set import normalise
+from lpa_core.data.pictures import read_picture
+from lpa_core.data.sources import load
+from lpa_core.hard.kinds import HardConfig
 from lpa_core.hard_records import check_record
-from lpa_core.hard_training import HardConfig
 from lpa_core.look import look_at
-from lpa_core.metrics import centre_prior, cluster_interval, enlarge, random_maps, uniform_maps
-from lpa_core.models import attention_maps, build
-from lpa_core.pictures import read_picture
-from lpa_core.posthoc import explain
-from lpa_core.presets import TrainConfig
-from lpa_core.quizzes import quiz
-from lpa_core.recipe import evaluate
+from lpa_core.metrics.baselines import centre_prior, random_maps, uniform_maps
+from lpa_core.metrics.intervals import cluster_interval
+from lpa_core.metrics.localisation import enlarge
+from lpa_core.models.builders import build
+from lpa_core.models.classifier import attention_maps
+from lpa_core.models.weights import load_weights
+from lpa_core.posthoc.methods import explain
 from lpa_core.recording import record_run
-from lpa_core.training import train
-from lpa_core.weights import load_weights
+from lpa_core.training import presets, sweeps
+from lpa_core.training.checkpoint import RunFolder, load_checkpoint, save_checkpoint
+from lpa_core.training.config import TrainConfig
+from lpa_core.training.evaluation import evaluate
+from lpa_core.training.run import train
+from lpa_core.widgets.quizzes import quiz
 
 ROOT = Path(__file__).parents[1]
 TYPED = (ValueError, TypeError, OSError)  # what the package refuses with
@@ -348,9 +355,9 @@ OPTIONS = {
         {"text": "?", "choices": {"a": "yes", "b": "no"}, "answer": "a"},
         {"choices": nothing, "text": lambda v: isinstance(v, str) and v.strip(), "answer": among("a", "b")},
     ),
-    "named": (sweep.named, {}, {"name": among(*sweep.SWEEPS)}),
+    "named": (sweeps.named, {}, {"name": among(*sweeps.SWEEPS)}),
     "combined": (
-        sweep.combined,
+        sweeps.combined,
         {"data": "digits", "of": "quick", "variants": ["pc"], "seeds": [0]},
         {
             "of": among(*presets.PRESETS),
@@ -359,7 +366,7 @@ OPTIONS = {
         },
     ),
     "sweep": (
-        lambda **options: sweep.sweep([], "nowhere", **options),
+        lambda **options: sweeps.sweep([], "nowhere", **options),
         {},
         {"minutes": lambda v: v is None or endless(v)},
     ),

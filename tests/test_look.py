@@ -8,10 +8,12 @@ import torch
 from PIL import Image
 
 from lpa_core import plotting
-from lpa_core.data import digits_in_clutter, normalise
+from lpa_core.data.digits import digits_in_clutter
+from lpa_core.data.image_set import normalise
 from lpa_core.look import Look, look_at
-from lpa_core.models import attention_maps, small_attention_net, vgg
-from lpa_core.weights import load_weights, save_weights
+from lpa_core.models.builders import small_attention_net, vgg
+from lpa_core.models.classifier import attention_maps
+from lpa_core.models.weights import load_weights, save_weights
 
 PICTURES = digits_in_clutter(3, split="validation")
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)

@@ -12,10 +12,11 @@ import torch
 from PIL import Image
 
 from lpa_core import __main__, models
-from lpa_core.checkpoint import load_checkpoint
-from lpa_core.data import digits_in_clutter, load
-from lpa_core.recipe import evaluate
-from lpa_core.weights import load_weights, save_weights
+from lpa_core.data.digits import digits_in_clutter
+from lpa_core.data.sources import load
+from lpa_core.models.weights import load_weights, save_weights
+from lpa_core.training.checkpoint import load_checkpoint
+from lpa_core.training.evaluation import evaluate
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 REPOSITORY = Path(__file__).parents[1]

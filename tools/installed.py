@@ -94,7 +94,10 @@ def missing(distribution: Path) -> list[str]:
     """What a distribution should hold and does not, or holds and should not."""
     held = contents(distribution)
     wanted = {f"lpa_core/{path.relative_to(ROOT / 'lpa_core')}" for path in (ROOT / "lpa_core").rglob("*.py")}
-    wanted |= {f"lpa_core/_weights/{path.name}" for path in (ROOT / "lpa_core" / "_weights").glob("*.safetensors")}
+    wanted |= {
+        f"lpa_core/models/_weights/{path.name}"
+        for path in (ROOT / "lpa_core" / "models" / "_weights").glob("*.safetensors")
+    }
     wanted |= {"lpa_core/py.typed"}
     problems = sorted(f"without {name}" for name in wanted - held)
     if not any(name.endswith("LICENSE") for name in held):

@@ -16,10 +16,13 @@ import torch
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from lpa_core import provenance  # noqa: E402
-from lpa_core.data import ImageSet, load  # noqa: E402
-from lpa_core.files import write_atomic  # noqa: E402
-from lpa_core.hard_training import HardConfig, cost, record, train_hard  # noqa: E402
+from lpa_core._utils import provenance  # noqa: E402
+from lpa_core._utils.files import write_atomic  # noqa: E402
+from lpa_core.data.image_set import ImageSet  # noqa: E402
+from lpa_core.data.sources import load  # noqa: E402
+from lpa_core.hard.experiment import record, train_hard  # noqa: E402
+from lpa_core.hard.kinds import HardConfig  # noqa: E402
+from lpa_core.hard.scoring import cost  # noqa: E402
 
 RESULTS = ROOT / "book" / "results"
 SEEDS = (0, 1, 2)

@@ -24,20 +24,12 @@ import torch
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from lpa_core import (  # noqa: E402
-    data,
-    faithfulness,
-    interventions,
-    metrics,
-    posthoc,
-    provenance,
-    robustness,
-    sanity,
-    training,
-    weights,
-)
-from lpa_core.files import write_atomic  # noqa: E402
-from lpa_core.presets import preset  # noqa: E402
+from lpa_core import data, metrics, posthoc, training  # noqa: E402
+from lpa_core._utils import provenance  # noqa: E402
+from lpa_core._utils.files import write_atomic  # noqa: E402
+from lpa_core.metrics import insertion_deletion, interventions, likeness, randomisation, robustness  # noqa: E402
+from lpa_core.models import weights  # noqa: E402
+from lpa_core.training.presets import preset  # noqa: E402
 
 FORMAT = 1
 RESULTS = ROOT / "book" / "results"
@@ -143,7 +135,7 @@ def measure(model: torch.nn.Module, test: data.ImageSet, settings: Settings) -> 
     n = settings.curves
     few = {name: each[:n] for name, each in maps.items()}
     options = {"steps": settings.steps, "baseline": settings.baseline, "clusters": sources[:n], "seed": seed}
-    for curve in faithfulness.compare_curves(model, images[:n], few, **options):
+    for curve in insertion_deletion.compare_curves(model, images[:n], few, **options):
         rows[curve.name] |= {"insertion": plain(curve.insertion), "deletion": plain(curve.deletion)}
 
     n = settings.checked
@@ -153,7 +145,7 @@ def measure(model: torch.nn.Module, test: data.ImageSet, settings: Settings) -> 
             randomised(model, few, METHODS[name], clusters, seed + draw) for draw in range(settings.draws)
         ]
     for name, pair in sanity_of_baselines(n, seed).items():
-        row = sanity.similarity(name, *pair, clusters, seed=seed)
+        row = likeness.similarity(name, *pair, clusters, seed=seed)
         rows[name]["sanity"] = [{key: plain(getattr(row, key)) for key in LIKENESS}]
     methods = {name: METHODS[name] for name in maps}
     for row in robustness.sensitivity(
@@ -177,7 +169,9 @@ def measure(model: torch.nn.Module, test: data.ImageSet, settings: Settings) -> 
         }
         for epsilon, maps_of, accurate in zip(settings.epsilons, steady, attacked, strict=True)
     ]
-    changes = interventions.interventions(model, images[many], test.labels[many], clusters=sources[many], seed=seed)
+    changes = interventions.compare_interventions(
+        model, images[many], test.labels[many], clusters=sources[many], seed=seed
+    )
     return {
         "rows": [{"name": name, "baseline": row["options"] is None, **row} for name, row in rows.items()],
         "refused": refused,
@@ -200,7 +194,7 @@ def randomised(
     model: torch.nn.Module, images: torch.Tensor, options: dict[str, Any], clusters: torch.Tensor, seed: int
 ) -> dict[str, Any]:
     """Likeness of the maps to those of a network with random weights throughout, and to maps that know nothing."""
-    network, *baselines = sanity.randomisation_check(
+    network, *baselines = randomisation.randomisation_check(
         model, images, layers=[""], clusters=clusters, seed=seed, **options
     )
     own = {key: plain(getattr(network, key)) for key in LIKENESS}

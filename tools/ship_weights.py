@@ -1,8 +1,8 @@
 """Put the weights of finished runs into the package: ``ship_weights.py [--half] digits-pc=runs/digits-pc …``.
 
-Each goes to ``lpa_core/_weights/``, with ``--half`` as float16, and its sha256 into ``SHIPPED`` in
-``lpa_core/weights.py``, which ``load_weights`` checks. The file itself says how it was made (``provenance``), in a
-command without the places of the machine that made it.
+Each goes to ``lpa_core/models/_weights/``, with ``--half`` as float16, and its sha256 into ``SHIPPED`` in
+``lpa_core/models/weights.py``, which ``load_weights`` checks. The file itself says how it was made (``provenance``), in
+a command without the places of the machine that made it.
 """
 
 import re
@@ -10,11 +10,11 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
+from lpa_core.models.weights import load_weights, save_weights
 from lpa_core.recording import public_command
-from lpa_core.weights import load_weights, save_weights
 
 ROOT = Path(__file__).resolve().parent.parent
-FOLDER, SOURCE = ROOT / "lpa_core" / "_weights", ROOT / "lpa_core" / "weights.py"
+FOLDER, SOURCE = ROOT / "lpa_core" / "models" / "_weights", ROOT / "lpa_core" / "models" / "weights.py"
 TABLE = re.compile(r"^SHIPPED: dict\[str, str\] = \{.*?\}$", re.DOTALL | re.MULTILINE)
 
 

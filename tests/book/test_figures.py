@@ -11,7 +11,8 @@ import rules
 from nbformat.v4 import new_code_cell, new_output
 from PIL import Image
 
-from lpa_core.explorer import Control, Explorer, Frame, Panel
+from lpa_core.widgets.explorer import Explorer
+from lpa_core.widgets.frames import Control, Frame, Panel
 
 pytestmark = pytest.mark.built
 

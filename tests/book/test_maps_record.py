@@ -12,8 +12,10 @@ import pytest
 import record_maps
 import torch
 
-from lpa_core import data, metrics, posthoc, weights
-from lpa_core.presets import TrainConfig, preset
+from lpa_core import data, metrics, posthoc
+from lpa_core.models import weights
+from lpa_core.training.config import TrainConfig
+from lpa_core.training.presets import preset
 
 STORED = {path.stem.removeprefix("maps-"): json.loads(path.read_text()) for path in record_maps.RESULTS.glob("maps-*")}
 CHAPTER = notebooks.ROOT / "book" / "08-judging-attention-maps.ipynb"

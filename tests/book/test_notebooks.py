@@ -15,8 +15,9 @@ import rules
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from lpa_core.explorer import Control, Explorer, Frame, Panel
-from lpa_core.quizzes import quiz
+from lpa_core.widgets.explorer import Explorer
+from lpa_core.widgets.frames import Control, Frame, Panel
+from lpa_core.widgets.quizzes import quiz
 
 CHAPTERS = notebooks.chapters()
 PICTURE = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mP8/x8AAwMCAO+ip1sAAAAASUVORK5CYII="

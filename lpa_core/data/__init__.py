@@ -1,0 +1,22 @@
+"""Pictures: one form for all of them, digits made here, data sets by name, batches."""
+
+from .batches import Batches
+from .digits import DIGITS_MEAN, DIGITS_N, DIGITS_STD, digits_in_clutter
+from .image_set import ImageSet, Split, normalise
+from .pictures import Picture, read_picture
+from .sources import FOLDER_SIZE, load
+
+__all__ = [
+    "DIGITS_MEAN",
+    "DIGITS_N",
+    "DIGITS_STD",
+    "FOLDER_SIZE",
+    "Batches",
+    "ImageSet",
+    "Picture",
+    "Split",
+    "digits_in_clutter",
+    "load",
+    "normalise",
+    "read_picture",
+]

@@ -1,0 +1,172 @@
+"""Data sets by name: digits in clutter, CIFAR-10/100, SVHN, or a folder of pictures."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .._utils.checks import check_int
+from .._utils.seeding import stratified
+from .digits import DIGITS_N, digits_in_clutter
+from .download import find_or_fetch, unpack, verified
+from .image_set import ImageSet, check_split, content_checksum
+from .pictures import read_picture
+
+_TORCHVISION = {"cifar10": "CIFAR10", "cifar100": "CIFAR100", "svhn": "SVHN"}
+FOLDER_SIZE = 64  # pictures of a folder become FOLDER_SIZE x FOLDER_SIZE unless told otherwise
+
+
+def load(
+    name: str,
+    split: str,
+    *,
+    root: str | Path | None = None,
+    download: bool = True,
+    n: int | None = None,
+    seed: int = 0,
+    mirror: str | None = None,
+    size: int | None = None,
+) -> ImageSet:
+    """Load one split of a data set by name: "digits", "cifar10", "cifar100", "svhn" or "folder:PATH".
+
+    Splits: "validation" is a tenth of the training pictures, each class in proportion, the same for every seed;
+    "train" is the rest; "all" is both; "test" is the data set's own. mean and std always come from "train".
+
+    * "digits": see ``digits_in_clutter``; nothing is read from ``root``.
+    * "cifar10", "cifar100", "svhn": through torchvision. Files under ``root`` are used first; else the original
+      archive under ``root``; else it is downloaded (beside its target, renamed when whole). Nothing is opened before
+      its md5 is verified.
+    * "folder:PATH": one folder of pictures per class, as torchvision's ``ImageFolder``, in PATH/train and PATH/test;
+      or directly in PATH. Without PATH/test a fixed fifth of the pictures is "test". Other folders beside those two
+      are not read. Pictures become RGB, turned upright, resized and centre-cropped to ``size`` x ``size``.
+
+    Args:
+        root: folder of the data sets. Default: the environment's LPA_DATA, else ~/.cache/lpa_core.
+        download: False only looks under ``root``.
+        n: only so many pictures: how many digits to make (default 6,400; 2,000 for validation and test), or a part
+            of another data set, each class in proportion, chosen by ``seed``.
+        seed: for ``n`` and for "digits".
+        mirror: URL (https, http or file) of a folder that holds the archive under its known name. Default: the
+            environment's LPA_MIRROR, else the place that torchvision knows.
+        size: only for "folder:PATH"; default 64.
+
+    Raises: ValueError on an unknown name, split or option, a damaged file (it is left as it is) or an unreadable
+    picture; FileNotFoundError when files are missing and cannot be had. Each names the file and what would be right.
+    """
+    check_split(split)
+    if n is not None:
+        check_int("n", n, 1)
+    check_int("seed", seed, 0)
+    if not isinstance(name, str):
+        raise TypeError(f"name must be 'digits', 'cifar10', 'cifar100', 'svhn' or 'folder:PATH'; got {name!r}")
+    kind, _, path = name.partition(":")
+    if size is not None and kind != "folder":
+        raise ValueError(f"size is for 'folder:PATH' only; pictures of {name!r} have one size; got {size!r}")
+    if name == "digits":
+        return digits_in_clutter(n or DIGITS_N[split], split=split, seed=seed)
+    if name in _TORCHVISION:
+        folder = Path(root or os.environ.get("LPA_DATA") or "~/.cache/lpa_core").expanduser()
+        found = _load_torchvision(name, split, folder, download, mirror or os.environ.get("LPA_MIRROR"))
+    elif kind == "folder" and path:
+        found = _load_folder(name, split, Path(path).expanduser(), FOLDER_SIZE if size is None else size)
+    else:
+        raise ValueError(f"name must be 'digits', 'cifar10', 'cifar100', 'svhn' or 'folder:PATH'; got {name!r}")
+    if n is None:
+        return found
+    if n > len(found):
+        raise ValueError(f"n must be at most {len(found)}, the pictures in {name!r} {split!r}; got {n}")
+    return found.subset(torch.from_numpy(stratified(found.labels.numpy(), n, key=seed)))
+
+
+def _load_torchvision(name: str, split: str, root: Path, download: bool, mirror: str | None) -> ImageSet:
+    from torchvision import datasets
+
+    source = getattr(datasets, _TORCHVISION[name])
+    if name == "svhn":
+        files = [source.split_list[part] for part in ("train", "test")]
+        for url, file, md5 in files:
+            find_or_fetch(root / file, md5, url, name=name, download=download, mirror=mirror)
+        md5s = [md5 for _, _, md5 in files]
+    else:
+        folder = root / source.base_folder
+        inside = dict([*source.train_list, *source.test_list, (source.meta["filename"], source.meta["md5"])])
+        if missing := {file: md5 for file, md5 in inside.items() if not verified(folder / file, md5)}:
+            archive, wanted = root / source.filename, folder / next(iter(missing))
+            find_or_fetch(
+                archive, source.tgz_md5, source.url, name=name, download=download, mirror=mirror, wanted=wanted
+            )
+            unpack(archive, folder, missing)
+        md5s = list(inside.values())
+
+    def read(part: str) -> tuple[Tensor, Tensor, tuple[str, ...]]:
+        if name == "svhn":
+            numbers = source(root, split=part)
+            return torch.from_numpy(numbers.data), torch.from_numpy(numbers.labels), tuple("0123456789")
+        things = source(root, train=part == "train")
+        return torch.from_numpy(things.data).permute(0, 3, 1, 2), torch.tensor(things.targets), tuple(things.classes)
+
+    images, labels, classes = read("train")
+    held_out = torch.from_numpy(stratified(labels.numpy(), round(len(labels) / 10), key=0))
+    mean, std = _statistics(images[~held_out])
+    if split == "test":
+        images, labels, classes = read("test")
+    elif split != "all":
+        keep = held_out if split == "validation" else ~held_out
+        images, labels = images[keep], labels[keep]
+    checksum = f"md5:{'+'.join(md5s)}"
+    return ImageSet(name, split, images.contiguous(), labels, classes, mean, std, checksum)
+
+
+def _statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of images / 255 per channel, exact, from counts of the 256 values."""
+    values = torch.arange(256, dtype=torch.float64) / 255
+    mean, std = [], []
+    for channel in images.unbind(1):
+        counts = torch.bincount(channel.flatten(), minlength=256)
+        mean.append(float((counts * values).sum() / counts.sum()))
+        variance = float((counts * (values - mean[-1]) ** 2).sum() / counts.sum())
+        std.append(max(variance**0.5, 1 / 255))  # pictures of a single value are not divided by zero
+    return tuple(mean), tuple(std)
+
+
+def _load_folder(name: str, split: str, path: Path, size: int) -> ImageSet:
+    from torchvision.datasets import ImageFolder
+
+    check_int("size", size, 1)
+    if not path.is_dir():
+        raise FileNotFoundError(f"{name!r} needs a folder with one folder of pictures per class; {path} is none")
+    train, test = path / "train", path / "test"
+    in_parts = train.is_dir() and any(inside.is_dir() for inside in train.iterdir())  # else it may be a class
+    found = ImageFolder(str(train if in_parts else path))
+    files, classes = found.samples, tuple(found.classes)
+    labels = np.array([label for _, label in files])
+    if in_parts and test.is_dir():
+        tested = ImageFolder(str(test))
+        if tuple(tested.classes) != classes:
+            raise ValueError(f"{path} has the classes {classes} in train but {tuple(tested.classes)} in test")
+        rest, test_files = np.arange(len(files)), tested.samples
+    else:
+        fifth = stratified(labels, round(len(labels) / 5), key=1)
+        rest, test_files = np.flatnonzero(~fifth), [files[i] for i in np.flatnonzero(fifth)]
+    held_out = stratified(labels[rest], round(len(rest) / 10), key=0)
+    parts = {"train": rest[~held_out], "validation": rest[held_out], "all": rest}
+    wanted = test_files if split == "test" else [files[i] for i in parts[split]]
+    if not wanted:
+        raise ValueError(f"{name!r} has {len(files)} pictures, too few for a {split!r} split")
+    # A thousand pictures, evenly spaced, are enough for mean and std, and spare reading all of "train" for "test".
+    sample = parts["train"][:: -(-len(parts["train"]) // 1000)]
+    mean, std = _statistics(_read_pictures([files[i] for i in sample], size))
+    images = _read_pictures(wanted, size)
+    chosen = torch.tensor([label for _, label in wanted])
+    return ImageSet(name, split, images, chosen, classes, mean, std, content_checksum(images, chosen))
+
+
+def _read_pictures(files: Sequence[tuple[str, int]], size: int) -> Tensor:
+    """RGB, upright, scaled so that the shorter side is ``size``, the middle cut out: (n, 3, size, size) uint8."""
+    images = torch.empty(len(files), 3, size, size, dtype=torch.uint8)
+    for row, (file, _) in zip(images, files, strict=True):
+        row.copy_(read_picture(file, size=size))
+    return images

@@ -1,0 +1,55 @@
+"""What a map is worth: where it points, what it changes, whether it depends on the network at all."""
+
+from .baselines import blurred_brightness, centre_prior, random_maps, uniform_maps
+from .insertion_deletion import Curve, CurveRow, blur, compare_curves, curve, pixel_ranks, with_baselines
+from .intervals import Interval, cluster_interval
+from .interventions import Change, Intervention, compare_interventions, intervened, weighted_sum
+from .likeness import Similarity, compare_with_baselines, similarity, spearman, ssim
+from .localisation import MapScores, box_masks, energy_in_mask, enlarge, iou, pointing_game, score_maps
+from .randomisation import parameter_layers, randomisation_check, randomise
+from .robustness import FGSMRow, SensitivityRow, fgsm, fgsm_robustness, sensitivity
+from .tables import Row, best_level, compare_maps
+
+__all__ = [
+    "Change",
+    "Curve",
+    "CurveRow",
+    "FGSMRow",
+    "Interval",
+    "Intervention",
+    "MapScores",
+    "Row",
+    "SensitivityRow",
+    "Similarity",
+    "best_level",
+    "blur",
+    "blurred_brightness",
+    "box_masks",
+    "centre_prior",
+    "cluster_interval",
+    "compare_curves",
+    "compare_interventions",
+    "compare_maps",
+    "compare_with_baselines",
+    "curve",
+    "energy_in_mask",
+    "enlarge",
+    "fgsm",
+    "fgsm_robustness",
+    "intervened",
+    "iou",
+    "parameter_layers",
+    "pixel_ranks",
+    "pointing_game",
+    "random_maps",
+    "randomisation_check",
+    "randomise",
+    "score_maps",
+    "sensitivity",
+    "similarity",
+    "spearman",
+    "ssim",
+    "uniform_maps",
+    "weighted_sum",
+    "with_baselines",
+]

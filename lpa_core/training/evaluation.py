@@ -1,0 +1,64 @@
+"""Accuracy and loss of a model on a set of pictures."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from .._utils.device import pick_device
+from .._utils.modes import evaluating
+from ..data.batches import Batches
+from ..data.image_set import ImageSet
+from ..metrics import box_masks, pointing_game
+from ..models.classifier import AttentionClassifier
+from .sets import check_labels
+
+
+@torch.no_grad()
+def evaluate(
+    model: nn.Module, image_set: ImageSet, *, batch_size: int = 500, device: str | torch.device | None = None
+) -> dict[str, Any]:
+    """``{"accuracy", "loss", "n"}`` of ``model`` on ``image_set``: top-1, mean cross-entropy, number of pictures.
+
+    In evaluation mode (each module's own mode is put back), and in float32 unless the caller is under ``autocast``.
+    ``device`` moves the model there; by default it stays where it is.
+
+    Raises: ValueError when the model has not one class per class of the set, or the set has two labels a picture.
+    """
+    check_labels(image_set)
+    if device is not None:
+        model.to(pick_device(device))
+    device = next(model.parameters()).device
+    batches = Batches(image_set, batch_size, shuffle=False, drop_last=False, device=device)
+    totals = torch.zeros(2, device=device)
+    with evaluating(model):
+        for images, labels in batches:
+            logits = model(images).float()
+            if logits.shape[1] != len(image_set.classes):
+                raise ValueError(
+                    f"model has {logits.shape[1]} classes, {image_set.name} has {len(image_set.classes)}; "
+                    f"evaluate it on the data it was trained for"
+                )
+            loss = F.cross_entropy(logits, labels, reduction="sum")
+            totals += torch.stack([loss, (logits.argmax(dim=1) == labels).sum()])
+    loss, correct = totals.tolist()
+    return {"accuracy": correct / len(image_set), "loss": loss / len(image_set), "n": len(image_set)}
+
+
+def evaluate_with_maps(model: AttentionClassifier, image_set: ImageSet) -> dict[str, Any]:
+    """``evaluate``, and the pointing game of each level's map where the set knows where the object is."""
+    scores = evaluate(model, image_set)
+    if image_set.masks is None or image_set.boxes is None or not model.estimators:
+        return scores
+    device = next(model.parameters()).device
+    parts = [slice(start, start + 500) for start in range(0, len(image_set), 500)]
+    with torch.no_grad():
+        outputs = [model.attend(image_set.float_images(part).to(device)).attended for part in parts]
+    maps = [torch.cat([a.weights.cpu() for a in level]) for level in zip(*outputs, strict=True)]
+    boxes = box_masks(image_set.boxes, (image_set.images.shape[2], image_set.images.shape[3]))
+    scores["pointing_game"] = {
+        where: [pointing_game(level, masks).nanmean().item() for level in maps]
+        for where, masks in (("box", boxes), ("ink", image_set.masks))
+    }
+    return scores

@@ -1,0 +1,23 @@
+"""Pictures with controls, for pages and for notebooks: explorers and quizzes."""
+
+from .explore_maps import maps_explorer
+from .explore_swap import swap_explorer
+from .explore_temperature import temperature_explorer
+from .explore_windows import window_explorer
+from .explorer import Explorer
+from .frames import Control, Frame, Panel
+from .quizzes import Question, Quiz, quiz
+
+__all__ = [
+    "Control",
+    "Explorer",
+    "Frame",
+    "Panel",
+    "Question",
+    "Quiz",
+    "maps_explorer",
+    "quiz",
+    "swap_explorer",
+    "temperature_explorer",
+    "window_explorer",
+]

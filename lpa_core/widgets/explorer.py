@@ -1,0 +1,224 @@
+"""An explorer: a picture with controls, as one object with two faces.
+
+* On a page and in a stored notebook it is plain HTML: labelled sliders and lists over pictures with alternative texts,
+  all choices computed beforehand. It needs no kernel, no network and no library, and works from the keyboard.
+* ``live()`` gives ipywidgets that compute each choice when it is made, for Jupyter and Colab.
+
+Showing an explorer never stores a widget: a widget without its kernel is a blank.
+"""
+
+import functools
+import html
+import itertools
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+
+from ..plotting.style import ALPHA, DIVERGING, SEQUENTIAL
+from .frames import Control, Frame, plain
+
+
+class Explorer:
+    """A picture with controls (see above). Show it by making it the last expression of a cell.
+
+    Args:
+        title: names it, for readers of the screen too.
+        controls: what can be chosen.
+        draw: called with one value of each control, in their order; the ``Frame`` to show. Every frame must have as
+            many panels as the first.
+
+    Raises: ValueError without controls, and, when it is shown, on a frame without panels or words, or with another
+        number of panels than the others.
+    """
+
+    def __init__(self, title: str, controls: Sequence[Control], draw: Callable[..., Frame]) -> None:
+        if not controls:
+            raise ValueError("controls must hold at least one control; got none")
+        self.title, self.controls, self.draw = title, tuple(controls), draw
+
+    def __repr__(self) -> str:
+        choices = " × ".join(f"{len(control.options)} {control.label}" for control in self.controls)
+        return f"<Explorer {self.title!r}: {choices}>"
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+        return {"text/html": self.html(), "text/plain": repr(self)}
+
+    @functools.cached_property
+    def frames(self) -> list[Frame]:
+        """The frames of all choices, the last control changing fastest."""
+        return [self._frame(*values) for values in itertools.product(*(c.options.values() for c in self.controls))]
+
+    def _frame(self, *values: Any) -> Frame:
+        frame = self.draw(*values)
+        if not frame.panels or not frame.text.strip() or not all(panel.alt.strip() for panel in frame.panels):
+            raise ValueError(f"a frame of {self.title!r} must have panels, alternative texts and a text; got {frame}")
+        return frame
+
+    def html(self) -> str:
+        """The plain face: HTML that needs nothing else. The first choice shows even where no script may run."""
+        panels: dict[tuple[object, ...], int] = {}  # each once, however many frames show it
+        rows = []
+        for frame in self.frames:
+            if len(frame.panels) != len(self.frames[0].panels):
+                raise ValueError(f"every frame of {self.title!r} must have as many panels as the first")
+            indices = [panels.setdefault(plain(panel), len(panels)) for panel in frame.panels]
+            rows.append([*indices, frame.text])
+        first = 0
+        for control in self.controls:
+            first = first * len(control.options) + list(control.options).index(control.first)
+        offered = [control for control in self.controls if len(control.options) > 1]
+        names = [list(control.options) for control in offered]
+        # Escaped within JSON, the data is safe in an attribute and looks like no tag to those who strip tags.
+        data = json.dumps({"names": names, "panels": list(panels), "frames": rows}, ensure_ascii=False)
+        for character in "&<>'":
+            data = data.replace(character, f"\\u{ord(character):04x}")
+        return (
+            f"<style>{STYLE}</style>"
+            f'<div class="lpa-explorer" role="group" aria-label="{html.escape(self.title)}" data-frames=\'{data}\'>'
+            f"<p><strong>{html.escape(self.title)}</strong></p>"
+            f'<div class="lpa-controls">{"".join(map(_control, offered))}</div>'
+            f"{_shown(self.frames[first])}"
+            f'<p class="lpa-note">In a notebook, run this cell to move the controls.</p>'
+            f"<script>{SCRIPT}</script></div>"
+        )
+
+    def live(self) -> Any:
+        """The live face: an ipywidgets box that computes each choice when it is made (ipywidgets 7.7 and 8).
+
+        It holds the options of ``Control.live``. The stored output of a cell that shows it needs a kernel; show the
+        explorer itself where a page is built.
+
+        Raises: ImportError without ipywidgets.
+        """
+        try:
+            import ipywidgets
+        except ImportError as error:
+            raise ImportError("live() needs ipywidgets: pip install 'lpa-core[widgets]'") from error
+        inputs = []
+        for control in self.controls:
+            options = list((control.options if control.live is None else control.live).items())
+            # Chosen by place: a tensor as value could not be compared.
+            places = [(name, place) for place, (name, _) in enumerate(options)]
+            kind = ipywidgets.SelectionSlider if control.slider else ipywidgets.Dropdown
+            start = dict(places).get(control.first, 0)
+            style = {"description_width": "9em"}
+            inputs.append(kind(options=places, value=start, description=control.label, style=style))
+        face = ipywidgets.HTML()
+
+        def show(_change: object = None) -> None:
+            chosen = []
+            for control, chooser in zip(self.controls, inputs, strict=True):
+                values = list((control.options if control.live is None else control.live).values())
+                chosen.append(values[chooser.value])
+            face.value = f'<style>{STYLE}</style><div class="lpa-explorer">{_shown(self._frame(*chosen))}</div>'
+
+        for chooser in inputs:
+            chooser.observe(show, names="value")
+        show()
+        return ipywidgets.VBox([ipywidgets.HTML(f"<strong>{html.escape(self.title)}</strong>"), *inputs, face])
+
+
+def _control(control: Control) -> str:
+    """A label around its slider or list. It is off until the script has taken it over, and needs no id."""
+    names = list(control.options)
+    start = names.index(control.first)
+    label, name = html.escape(control.label), html.escape(control.first)
+    if control.slider:
+        return (
+            f'<label>{label}<input type="range" min="0" max="{len(names) - 1}" step="1" value="{start}" '
+            f'aria-valuetext="{name}" autocomplete="off" disabled><span aria-hidden="true">{name}</span></label>'
+        )
+    options = "".join(
+        f'<option value="{place}"{" selected" * (place == start)}>{html.escape(name)}</option>'
+        for place, name in enumerate(names)
+    )
+    return f'<label>{label}<select autocomplete="off" disabled>{options}</select></label>'
+
+
+def _shown(frame: Frame) -> str:
+    """The pictures of a frame and its sentence."""
+    figures = []
+    for panel in frame.panels:
+        source, alt, title, *scale = plain(panel)
+        low, high, signed = scale or ("", "", 0)
+        bar = f'<span class="lpa-bar lpa-bar-{signed}"{"" if scale else " hidden"}><i>{low}</i><i>{high}</i></span>'
+        figures.append(
+            f'<figure><figcaption>{html.escape(str(title))}</figcaption><img class="dark-light" '
+            f'src="data:image/png;base64,{source}" alt="{html.escape(str(alt))}">{bar}</figure>'
+        )
+    return f'<div class="lpa-panels">{"".join(figures)}</div><p role="status">{html.escape(frame.text)}</p>'
+
+
+def _gradient(name: str) -> str:
+    colours = mpl.colormaps[name](np.linspace(0, 1, 9))[:, :3] * ALPHA + 0.5 * (1 - ALPHA)
+    return f"linear-gradient(to right,{','.join(mpl.colors.to_hex(colour) for colour in colours)})"
+
+
+# The page's own colours are kept, light or dark; what is said by a colour is said in words too.
+STYLE = (
+    ".lpa-explorer,.lpa-quiz{border:1px solid #808080;border-radius:6px;margin:1rem 0;padding:.75rem 1rem;"
+    "max-width:46rem;box-sizing:border-box;color:inherit}"
+    ".lpa-explorer p,.lpa-quiz p{margin:.25rem 0}"
+    ".lpa-controls{display:flex;flex-wrap:wrap;gap:.25rem 1.5rem;margin:.5rem 0}"
+    ".lpa-controls label{display:flex;align-items:center;gap:.5rem;flex-wrap:wrap;min-height:2rem;margin:0}"
+    ".lpa-controls input{width:8rem;accent-color:#0072b2}"
+    ".lpa-controls span{min-width:3rem;font-variant-numeric:tabular-nums}"
+    ".lpa-controls select{font:inherit;color:inherit;background:transparent;border:1px solid #808080;"
+    "border-radius:4px;padding:.1rem .3rem;max-width:100%}"
+    ".lpa-controls option{color:#1a1a1a;background:#fff}"
+    ".lpa-panels{display:flex;flex-wrap:wrap;gap:.75rem}"
+    ".lpa-panels figure{margin:0!important;padding:0;flex:1 1 8rem;max-width:13.5rem;text-align:left}"
+    "@media(max-width:480px){.lpa-panels figure{flex:0 0 calc(50% - .375rem)}}"
+    ".lpa-panels figcaption{margin:0 0 .2rem;padding:0;font-size:.9rem;color:inherit!important;text-align:left}"
+    ".lpa-panels img{display:block;width:100%;margin:0;image-rendering:pixelated}"
+    ".lpa-bar{display:flex;justify-content:space-between;margin-top:.25rem;border-top:.6rem solid;font-size:.85rem}"
+    f".lpa-bar-0{{border-image:{_gradient(SEQUENTIAL)} 1}}.lpa-bar-1{{border-image:{_gradient(DIVERGING)} 1}}"
+    ".lpa-bar i{font-style:normal}"
+    ".lpa-explorer [hidden]{visibility:hidden}"
+    ".lpa-quiz fieldset{border:0;margin:0 0 .5rem;padding:0;min-width:0}"
+    ".lpa-quiz legend{font-size:1rem;font-weight:600;padding:0;margin:0 0 .25rem;float:none;width:auto}"
+    ".lpa-quiz label{display:flex;gap:.5rem;align-items:baseline;margin:.15rem 0}"
+    ".lpa-quiz button{font:inherit;color:inherit;background:transparent;border:1px solid #808080;border-radius:4px;"
+    "padding:.1rem .75rem;cursor:pointer}"
+    ".lpa-quiz [role=status]{min-height:1.5rem}"
+)
+# One script for all explorers of a page: whichever copy runs takes over those that none has taken yet.
+SCRIPT = """
+(() => {
+  for (const root of document.querySelectorAll(".lpa-explorer[data-frames]")) {
+    const {names, panels, frames} = JSON.parse(root.dataset.frames);
+    root.removeAttribute("data-frames");
+    const inputs = [...root.querySelectorAll("input, select")];
+    const show = () => {
+      let place = 0;
+      inputs.forEach((input, i) => {
+        place = place * names[i].length + Number(input.value);
+        if (input.type !== "range") return;
+        input.setAttribute("aria-valuetext", names[i][input.value]);
+        input.nextElementSibling.textContent = names[i][input.value];
+      });
+      root.querySelectorAll("figure").forEach((figure, i) => {
+        const [source, alt, title, low, high, signed] = panels[frames[place][i]];
+        const image = figure.querySelector("img"), bar = figure.querySelector(".lpa-bar");
+        image.src = "data:image/png;base64," + source;
+        image.alt = alt;
+        figure.querySelector("figcaption").textContent = title;
+        bar.hidden = low === undefined;
+        bar.className = "lpa-bar lpa-bar-" + (signed || 0);
+        bar.firstElementChild.textContent = low || "";
+        bar.lastElementChild.textContent = high || "";
+      });
+      root.querySelector("[role=status]").textContent = frames[place].at(-1);
+    };
+    for (const input of inputs) {
+      input.disabled = false;
+      input.addEventListener("input", show);
+    }
+    root.querySelector(".lpa-note").remove();
+    show();
+  }
+})();
+"""

@@ -1,0 +1,275 @@
+"""probe: eval mode and back, plain logits from any output, targets, layers by name."""
+
+from typing import NamedTuple
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from lpa_core._utils.modes import undisturbed
+from lpa_core.models.builders import attention_vgg, small_attention_net
+from lpa_core.posthoc.network import (
+    Logits,
+    check_pictures,
+    check_targets,
+    find_layer,
+    last_map_layer,
+    map_layers,
+    pick_targets,
+)
+
+
+def net() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 3, padding=1),
+        nn.BatchNorm2d(4),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(4, 5),
+    )
+
+
+def pictures(n: int = 2, size: int = 8) -> torch.Tensor:
+    return torch.randn(n, 3, size, size, generator=torch.Generator().manual_seed(1))
+
+
+# undisturbed ----------------------------------------------------------------------------------------------------------
+
+
+def test_every_training_flag_is_restored_also_after_a_failure():
+    model = net().train()
+    model[1].eval()  # a frozen BatchNorm in a training network
+    before = [m.training for m in model.modules()]
+    with undisturbed(model) as network:
+        assert not any(m.training for m in network.modules())
+    assert [m.training for m in model.modules()] == before
+    with pytest.raises(KeyError), undisturbed(model):
+        raise KeyError
+    assert [m.training for m in model.modules()] == before
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_gradients_are_on_inside_and_off_again_outside(mode):
+    with mode():
+        with undisturbed(net()):
+            assert torch.is_grad_enabled()
+            assert not torch.is_inference_mode_enabled()
+        assert not torch.is_grad_enabled()
+
+
+def test_a_compiled_model_is_unwrapped_and_hooks_work_inside():
+    model = net().eval()
+    images = pictures()
+    compiled = torch.compile(model, backend="eager")
+    compiled(images)
+    calls = []
+    with undisturbed(compiled) as network:
+        assert network is model
+        handle = model[0].register_forward_hook(lambda *_: calls.append(1))
+        network(images)
+        handle.remove()
+    assert calls == [1]
+
+
+def test_a_model_compiled_in_place_or_inside_runs_uncompiled():
+    images = pictures()
+    inner = net().eval()
+    inner.compile(backend="eager")
+    outer = nn.Sequential(torch.compile(net().eval(), backend="eager"))
+    for model, conv in ((inner, inner[0]), (outer, outer[0]._orig_mod[0])):
+        model(images)
+        calls = []
+        with undisturbed(model) as network:
+            handle = conv.register_forward_hook(lambda *_, calls=calls: calls.append(1))
+            network(images)
+            handle.remove()
+        assert calls == [1]
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_only_modules_are_models():
+    with pytest.raises(TypeError, match=r"model must be an nn\.Module; got function"), undisturbed(F.relu):
+        pass
+
+
+# Logits ---------------------------------------------------------------------------------------------------------------
+
+
+class Named(NamedTuple):
+    features: torch.Tensor
+    logits: torch.Tensor
+
+
+class Gives(nn.Module):
+    """A model whose output is wrapped by ``wrap``."""
+
+    def __init__(self, wrap):
+        super().__init__()
+        self.net, self.wrap = net(), wrap
+
+    def forward(self, images):
+        return self.wrap(self.net(images))
+
+
+WRAPPED = {
+    "tensor": lambda x: x,
+    "tuple": lambda x: (x, x[:, :, None, None]),
+    "list": lambda x: [None, x],
+    "named tuple": lambda x: Named(torch.zeros(len(x), 7), x),
+    "dict": lambda x: {"features": torch.zeros(len(x), 7), "logits": x},
+    "dict without the name": lambda x: {"out": x, "loss": None, "labels": torch.zeros(len(x), 2, dtype=torch.long)},
+}
+
+
+@pytest.mark.parametrize("kind", WRAPPED)
+def test_logits_are_found_in_whatever_the_model_gives(kind):
+    model = Gives(WRAPPED[kind]).eval()
+    assert torch.equal(Logits(model)(pictures()), model.net(pictures()))
+
+
+def test_probabilities():
+    model = net().eval()
+    expected = model(pictures()).softmax(dim=1)
+    assert torch.equal(Logits(model, probability=True)(pictures()), expected)
+
+
+@pytest.mark.parametrize(
+    ("wrap", "error", "message"),
+    [
+        (lambda x: (x, x), TypeError, "got tuple with 2 of them"),
+        (lambda x: None, TypeError, "got NoneType with 0 of them"),
+        (lambda x: x[:, :, None, None], ValueError, r"logits \(2, K\); got \(2, 5, 1, 1\)"),
+        (lambda x: x[:1], ValueError, r"logits \(2, K\); got \(1, 5\)"),
+        (lambda x: x * torch.nan, ValueError, "NaN logits"),
+    ],
+)
+def test_what_names_no_logits_is_refused(wrap, error, message):
+    with pytest.raises(error, match=message):
+        Logits(Gives(wrap).eval())(pictures())
+
+
+# Inputs ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    ("images", "error", "message"),
+    [
+        (torch.zeros(1, 3, 8, 8, dtype=torch.uint8), TypeError, "floating-point.*torch.uint8"),
+        ([1.0], TypeError, "got list"),
+        (torch.zeros(3, 8, 8), ValueError, r"got \(3, 8, 8\)"),
+        (torch.zeros(0, 3, 8, 8), ValueError, "at least one picture"),
+        (torch.tensor([0.0, torch.nan, torch.inf]).view(1, 3, 1, 1), ValueError, "2 values are NaN or infinite"),
+        (torch.zeros(1, 3, 8, 8, device="meta"), ValueError, "model's device, cpu; got meta"),
+    ],
+)
+def test_bad_pictures(images, error, message):
+    with pytest.raises(error, match=message):
+        check_pictures(images, net())
+
+
+@pytest.mark.parametrize("targets", [2, torch.tensor(2), [2, 2], torch.tensor([2, 2], dtype=torch.int32), (2, 2)])
+def test_targets_in_every_form(targets):
+    checked = check_targets(targets, 2)
+    assert checked.tolist() == [2, 2]
+    assert checked.dtype == torch.long
+
+
+@pytest.mark.parametrize(
+    ("targets", "error", "message"),
+    [
+        ([1, 2, 3], ValueError, r"each of the 2 images; got \(3,\)"),
+        (torch.zeros(2, 1, dtype=torch.long), ValueError, r"got \(2, 1\)"),
+        ([0, -1], ValueError, "from 0; got -1"),
+        (torch.tensor([0.0, 1.0]), TypeError, "integers; got torch.float32"),
+        (True, TypeError, "integers; got torch.bool"),
+    ],
+)
+def test_bad_targets(targets, error, message):
+    with pytest.raises(error, match=message):
+        check_targets(targets, 2)
+
+
+def test_no_targets_means_the_predicted_classes_whatever_the_batches():
+    model = net().eval()
+    images = pictures(5)
+    expected = model(images).argmax(dim=1)
+    for batch_size in (1, 2, 5, 64):
+        assert torch.equal(pick_targets(Logits(model), images, None, batch_size=batch_size), expected)
+    with pytest.raises(ValueError, match="below the model's 5 classes; got 5"):
+        pick_targets(Logits(model), images, torch.tensor([0, 1, 2, 3, 5]), batch_size=2)
+
+
+# Layers ---------------------------------------------------------------------------------------------------------------
+
+
+def test_map_layers_are_named_with_their_sizes_in_order_of_execution():
+    assert map_layers(net(), pictures(size=6)) == {"0": (4, 6, 6), "1": (4, 6, 6), "2": (4, 6, 6)}
+
+
+def test_a_layer_is_found_by_name_and_by_module():
+    model = net()
+    assert find_layer(model, "2") == ("2", model[2])
+    assert find_layer(model, model[2]) == ("2", model[2])
+    with pytest.raises(ValueError, match="one of the model's: 0, 1, 2, 3, 4, 5; got 'layer4'"):
+        find_layer(model, "layer4")
+    with pytest.raises(ValueError, match="got a Conv2d that is not part of it"):
+        find_layer(model, nn.Conv2d(3, 4, 3))
+    with pytest.raises(ValueError, match="it has none"):
+        find_layer(nn.Linear(1, 1), "x")
+
+
+class Reordered(nn.Module):
+    """Not in order of definition: ``late`` runs first. Then a pool makes 7x7 of any map, as in torchvision's VGG."""
+
+    def __init__(self):
+        super().__init__()
+        self.late = nn.Conv2d(3, 4, 3, padding=1)
+        self.stage = nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), nn.ReLU())
+        self.pool = nn.AdaptiveAvgPool2d(7)
+        self.fc = nn.Linear(4 * 49, 5)
+        self.early = nn.Conv2d(3, 3, 1)
+
+    def forward(self, images):
+        return self.fc(self.pool(self.stage(self.late(self.early(images)))).flatten(1))
+
+
+def test_the_default_layer_is_the_outermost_last_map_by_execution():
+    assert last_map_layer(Reordered().eval(), pictures()) == "stage"
+    with pytest.raises(ValueError, match=r"images of \(3, 1, 1\) no layer"):
+        last_map_layer(net().eval(), pictures(size=1))
+
+
+def test_a_layer_that_runs_twice_counts_where_it_runs_last():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.shared, self.between, self.fc = nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1), nn.Linear(3, 5)
+
+        def forward(self, images):
+            return self.fc(self.shared(self.between(self.shared(images))).mean((2, 3)))
+
+    assert list(map_layers(Twice(), pictures())) == ["between", "shared"]
+    assert last_map_layer(Twice().eval(), pictures()) == "shared"
+
+
+def test_the_default_layer_of_our_networks_is_their_last_local_map():
+    images = pictures(size=40)
+    for model in (
+        small_attention_net(),
+        small_attention_net(levels=1, compatibility="dp"),
+        attention_vgg(width=1 / 32, levels=2),  # its tail makes maps later, but none that the classifier attends to
+        attention_vgg(width=1 / 32, pooled_local=True),  # one pool, run three times
+    ):
+        model.eval()
+        name = last_map_layer(model, images)
+        found = []
+        handle = model.get_submodule(name).register_forward_hook(lambda _m, _i, o, found=found: found.append(o))
+        handle_2 = model.trunk.register_forward_hook(lambda _m, _i, o, found=found: found.append(o.local[-1]))
+        model(images)
+        handle.remove()
+        handle_2.remove()
+        assert found[-2] is found[-1], name
