@@ -115,11 +115,16 @@ def attend(
         )
     scores = _at_least_float32(scores)
     weights = scores.flatten(1).softmax(dim=1).view_as(scores) if normalise == "softmax" else scores.sigmoid()
-    # sum_i a_i l_i: the row of weights times the matrix whose n rows are the local vectors.
+    return Attended(weighted_sum(local, weights, normalise=normalise), weights, scores)
+
+
+def weighted_sum(
+    local: Float[Tensor, "b c h w"], weights: Float[Tensor, "b h w"], *, normalise: Normalise = "softmax"
+) -> Float[Tensor, "b c"]:
+    """The attended vector of given weights: g_a = sum_i a_i l_i, or their mean over positions with ``"sigmoid"``."""
+    # The row of weights times the matrix whose n rows are the local vectors.
     vector = (weights.to(local.dtype).flatten(1)[:, None] @ local.flatten(2).mT)[:, 0]
-    if normalise == "sigmoid":
-        vector = vector / (local.shape[2] * local.shape[3])
-    return Attended(vector, weights, scores)
+    return vector / (local.shape[2] * local.shape[3]) if normalise == "sigmoid" else vector
 
 
 class AttentionEstimator(nn.Module):
@@ -226,6 +231,11 @@ class AttentionEstimator(nn.Module):
             return parametrised_scores(local, None, self.u @ self.project_local.weight) + shift
         assert g is not None  # dp always uses g
         return dot_scores(local, g if self.project_local is None else g @ self.project_local.weight)
+
+    def vector(self, local: Float[Tensor, "b c h w"], weights: Float[Tensor, "b h w"]) -> Float[Tensor, "b d"]:
+        """The attended vector g_a that this estimator makes of given weights, projected where it projects."""
+        vector = weighted_sum(local, weights, normalise=self.normalise)
+        return vector if self.project_local is None else self.project_local(vector)
 
     def forward(self, local: Float[Tensor, "b c h w"], g: Float[Tensor, "b k"] | None = None) -> Attended:
         attended = attend(local, self.scores(local, g), normalise=self.normalise)

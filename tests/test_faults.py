@@ -434,7 +434,7 @@ def test_of_several_commands_in_one_folder_one_trains_and_the_others_say_so(tmp_
 FETCH = """
 import sys
 from pathlib import Path
-from lpa_core.download import find_or_fetch
+from lpa_core.data.download import find_or_fetch
 path, md5, url = sys.argv[1:]
 find_or_fetch(Path(path), md5, url, name="things", download=True, mirror=None)
 """

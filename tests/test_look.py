@@ -5,6 +5,7 @@ import copy
 import jaxtyping
 import pytest
 import torch
+from matplotlib import pyplot as plt
 from PIL import Image
 
 from lpa_core import plotting
@@ -111,7 +112,7 @@ def test_one_call_makes_the_figure(photo):
     bare = plotting.attention_figure(PICTURES.images[0], small_attention_net(), size=24, mean=MEAN, std=STD)
     assert bare[0, 1].get_title() == "level 1\n24×24"
     for ax in (axes, again, bare):
-        plotting.plt.close(ax[0, 0].figure)
+        plt.close(ax[0, 0].figure)
 
 
 WRONG = {

@@ -4,7 +4,7 @@ from .batches import Batches
 from .digits import DIGITS_MEAN, DIGITS_N, DIGITS_STD, digits_in_clutter
 from .image_set import ImageSet, Split, normalise
 from .pictures import Picture, read_picture
-from .sources import FOLDER_SIZE, load
+from .sources import FOLDER_SIZE, load, load_splits
 
 __all__ = [
     "DIGITS_MEAN",
@@ -17,6 +17,7 @@ __all__ = [
     "Split",
     "digits_in_clutter",
     "load",
+    "load_splits",
     "normalise",
     "read_picture",
 ]

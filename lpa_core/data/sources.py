@@ -56,7 +56,26 @@ def load(
     Raises: ValueError on an unknown name, split or option, a damaged file (it is left as it is) or an unreadable
     picture; FileNotFoundError when files are missing and cannot be had. Each names the file and what would be right.
     """
-    check_split(split)
+    return load_splits(name, (split,), root=root, download=download, n=n, seed=seed, mirror=mirror, size=size)[0]
+
+
+def load_splits(
+    name: str,
+    splits: Sequence[str],
+    *,
+    root: str | Path | None = None,
+    download: bool = True,
+    n: int | None = None,
+    seed: int = 0,
+    mirror: str | None = None,
+    size: int | None = None,
+) -> tuple[ImageSet, ...]:
+    """Several splits of one data set, as ``load`` gives each; the files are verified and read once for all of them.
+
+    Raises: as ``load``.
+    """
+    for split in splits:
+        check_split(split)
     if n is not None:
         check_int("n", n, 1)
     check_int("seed", seed, 0)
@@ -66,22 +85,27 @@ def load(
     if size is not None and kind != "folder":
         raise ValueError(f"size is for 'folder:PATH' only; pictures of {name!r} have one size; got {size!r}")
     if name == "digits":
-        return digits_in_clutter(n or DIGITS_N[split], split=split, seed=seed)
+        return tuple(digits_in_clutter(n or DIGITS_N[split], split=split, seed=seed) for split in splits)
     if name in _TORCHVISION:
         folder = Path(root or os.environ.get("LPA_DATA") or "~/.cache/lpa_core").expanduser()
-        found = _load_torchvision(name, split, folder, download, mirror or os.environ.get("LPA_MIRROR"))
+        found = _load_torchvision(name, splits, folder, download, mirror or os.environ.get("LPA_MIRROR"))
     elif kind == "folder" and path:
-        found = _load_folder(name, split, Path(path).expanduser(), FOLDER_SIZE if size is None else size)
+        found = _load_folder(name, splits, Path(path).expanduser(), FOLDER_SIZE if size is None else size)
     else:
         raise ValueError(f"name must be 'digits', 'cifar10', 'cifar100', 'svhn' or 'folder:PATH'; got {name!r}")
-    if n is None:
-        return found
+    return found if n is None else tuple(_some(part, n, seed) for part in found)
+
+
+def _some(found: ImageSet, n: int, seed: int) -> ImageSet:
+    """``n`` pictures of a set, each class in proportion."""
     if n > len(found):
-        raise ValueError(f"n must be at most {len(found)}, the pictures in {name!r} {split!r}; got {n}")
+        raise ValueError(f"n must be at most {len(found)}, the pictures in {found.name!r} {found.split!r}; got {n}")
     return found.subset(torch.from_numpy(stratified(found.labels.numpy(), n, key=seed)))
 
 
-def _load_torchvision(name: str, split: str, root: Path, download: bool, mirror: str | None) -> ImageSet:
+def _load_torchvision(
+    name: str, splits: Sequence[str], root: Path, download: bool, mirror: str | None
+) -> tuple[ImageSet, ...]:
     from torchvision import datasets
 
     source = getattr(datasets, _TORCHVISION[name])
@@ -101,23 +125,33 @@ def _load_torchvision(name: str, split: str, root: Path, download: bool, mirror:
             unpack(archive, folder, missing)
         md5s = list(inside.values())
 
+    class Verified(source):  # type: ignore[misc, valid-type]
+        def _check_integrity(self) -> bool:
+            return True  # as seen above; torchvision would hash every file again for each part
+
     def read(part: str) -> tuple[Tensor, Tensor, tuple[str, ...]]:
         if name == "svhn":
-            numbers = source(root, split=part)
+            numbers = Verified(root, split=part)
             return torch.from_numpy(numbers.data), torch.from_numpy(numbers.labels), tuple("0123456789")
-        things = source(root, train=part == "train")
+        things = Verified(root, train=part == "train")
         return torch.from_numpy(things.data).permute(0, 3, 1, 2), torch.tensor(things.targets), tuple(things.classes)
 
     images, labels, classes = read("train")
     held_out = torch.from_numpy(stratified(labels.numpy(), round(len(labels) / 10), key=0))
     mean, std = _statistics(images[~held_out])
-    if split == "test":
-        images, labels, classes = read("test")
-    elif split != "all":
-        keep = held_out if split == "validation" else ~held_out
-        images, labels = images[keep], labels[keep]
     checksum = f"md5:{'+'.join(md5s)}"
-    return ImageSet(name, split, images.contiguous(), labels, classes, mean, std, checksum)
+
+    def part(split: str) -> ImageSet:
+        if split == "test":
+            own, answers, _ = read("test")
+        elif split == "all":
+            own, answers = images, labels
+        else:
+            keep = held_out if split == "validation" else ~held_out
+            own, answers = images[keep], labels[keep]
+        return ImageSet(name, split, own.contiguous(), answers, classes, mean, std, checksum)
+
+    return tuple(map(part, splits))
 
 
 def _statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -132,7 +166,7 @@ def _statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
     return tuple(mean), tuple(std)
 
 
-def _load_folder(name: str, split: str, path: Path, size: int) -> ImageSet:
+def _load_folder(name: str, splits: Sequence[str], path: Path, size: int) -> tuple[ImageSet, ...]:
     from torchvision.datasets import ImageFolder
 
     check_int("size", size, 1)
@@ -153,15 +187,20 @@ def _load_folder(name: str, split: str, path: Path, size: int) -> ImageSet:
         rest, test_files = np.flatnonzero(~fifth), [files[i] for i in np.flatnonzero(fifth)]
     held_out = stratified(labels[rest], round(len(rest) / 10), key=0)
     parts = {"train": rest[~held_out], "validation": rest[held_out], "all": rest}
-    wanted = test_files if split == "test" else [files[i] for i in parts[split]]
-    if not wanted:
-        raise ValueError(f"{name!r} has {len(files)} pictures, too few for a {split!r} split")
+    wanted = {split: test_files if split == "test" else [files[i] for i in parts[split]] for split in splits}
+    for split, pictures in wanted.items():
+        if not pictures:
+            raise ValueError(f"{name!r} has {len(files)} pictures, too few for a {split!r} split")
     # A thousand pictures, evenly spaced, are enough for mean and std, and spare reading all of "train" for "test".
     sample = parts["train"][:: -(-len(parts["train"]) // 1000)]
     mean, std = _statistics(_read_pictures([files[i] for i in sample], size))
-    images = _read_pictures(wanted, size)
-    chosen = torch.tensor([label for _, label in wanted])
-    return ImageSet(name, split, images, chosen, classes, mean, std, content_checksum(images, chosen))
+
+    def part(split: str) -> ImageSet:
+        images = _read_pictures(wanted[split], size)
+        chosen = torch.tensor([label for _, label in wanted[split]])
+        return ImageSet(name, split, images, chosen, classes, mean, std, content_checksum(images, chosen))
+
+    return tuple(map(part, splits))
 
 
 def _read_pictures(files: Sequence[tuple[str, int]], size: int) -> Tensor:

@@ -1,9 +1,9 @@
 """What a map is worth: where it points, what it changes, whether it depends on the network at all."""
 
-from .baselines import blurred_brightness, centre_prior, random_maps, uniform_maps
-from .insertion_deletion import Curve, CurveRow, blur, compare_curves, curve, pixel_ranks, with_baselines
+from .baselines import blur, blurred_brightness, centre_prior, random_maps, uniform_maps
+from .insertion_deletion import Curve, CurveRow, compare_curves, curve, pixel_ranks, with_baselines
 from .intervals import Interval, cluster_interval
-from .interventions import Change, Intervention, compare_interventions, intervened, weighted_sum
+from .interventions import Change, Intervention, compare_interventions, intervened
 from .likeness import Similarity, compare_with_baselines, similarity, spearman, ssim
 from .localisation import MapScores, box_masks, energy_in_mask, enlarge, iou, pointing_game, score_maps
 from .randomisation import parameter_layers, randomisation_check, randomise
@@ -50,6 +50,5 @@ __all__ = [
     "spearman",
     "ssim",
     "uniform_maps",
-    "weighted_sum",
     "with_baselines",
 ]

@@ -26,7 +26,7 @@ def random_maps(n: int, size: tuple[int, int], *, seed: int, sigma: float = 0.0)
     """
     _check_count(n, size)
     maps = torch.rand(n, *size, generator=_seeded(seed))
-    return blur_maps(maps, sigma)
+    return blur(maps[:, None], sigma=sigma)[:, 0].clamp(0, 1)
 
 
 def centre_prior(n: int, size: tuple[int, int], *, sigma: float = 0.25) -> Float[Tensor, "n h w"]:
@@ -58,7 +58,7 @@ def blurred_brightness(
         images = images.float() / 255
     if not torch.is_floating_point(images) or not ((images >= 0) & (images <= 1)).all():
         raise ValueError("images must be uint8, or float in [0, 1] before normalisation by mean and std")
-    return blur_maps(images.float().mean(dim=1), sigma)
+    return blur(images.float().mean(dim=1, keepdim=True), sigma=sigma)[:, 0].clamp(0, 1)
 
 
 def _check_count(n: int, size: tuple[int, int]) -> None:
@@ -72,14 +72,18 @@ def _seeded(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(int(seed))
 
 
-def blur_maps(maps: Tensor, sigma: float) -> Tensor:
+def blur(images: Float[Tensor, "b c h w"], *, sigma: float) -> Float[Tensor, "b c h w"]:
+    """The pictures under a Gaussian of ``sigma`` pixels, cut at 3 sigma; at the border the last pixels are repeated.
+
+    ``sigma=0`` leaves them as they are. Raises: ValueError on a ``sigma`` below 0 or of 1000 and more.
+    """
     if not is_number(sigma) or not 0 <= sigma < 1000:
         limit = " and below 1000" if is_number(sigma) and sigma > 0 else ""
         raise ValueError(f"sigma must be at least 0{limit}; got {sigma!r}")
-    if sigma == 0 or len(maps) == 0:
-        return maps
+    if sigma == 0 or len(images) == 0:
+        return images
     reach = math.ceil(3 * sigma)
-    kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, device=maps.device) / sigma) ** 2)
+    kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, device=images.device, dtype=images.dtype) / sigma) ** 2)
     kernel = kernel / kernel.sum()
-    padded = F.pad(maps[:, None], (reach, reach, reach, reach), mode="replicate")
-    return F.conv2d(F.conv2d(padded, kernel[None, None, :, None]), kernel[None, None, None, :])[:, 0].clamp(0, 1)
+    one = F.pad(images.flatten(0, 1)[:, None], (reach, reach, reach, reach), mode="replicate")
+    return F.conv2d(F.conv2d(one, kernel[None, None, :, None]), kernel[None, None, None, :]).view_as(images)

@@ -9,14 +9,13 @@ from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, get_args
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from .._utils.checks import check_option
 from .._utils.modes import undisturbed
 from ..posthoc.network import Logits, Targets, check_pictures, check_targets, constant_picture, pick_targets
-from .baselines import centre_prior, random_maps
+from .baselines import blur, centre_prior, random_maps
 from .intervals import Interval, cluster_interval
 from .localisation import enlarge
 
@@ -136,20 +135,6 @@ def _replacement(images: Tensor, baseline: Baseline | float | Tensor) -> Tensor:
             return images.mean(dim=(2, 3), keepdim=True).expand_as(images)
         return blur(images, sigma=min(images.shape[2:]) / 10)
     return constant_picture(baseline, images).expand_as(images)
-
-
-def blur(images: Float[Tensor, "b c h w"], *, sigma: float) -> Float[Tensor, "b c h w"]:
-    """The pictures under a Gaussian of ``sigma`` pixels, cut at 3 sigma; at the border the last pixels are repeated.
-
-    Raises: ValueError on a ``sigma`` that is not above 0.
-    """
-    if not 0 < sigma < math.inf:
-        raise ValueError(f"sigma must be above 0; got {sigma}")
-    reach = math.ceil(3 * sigma)
-    kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, device=images.device, dtype=images.dtype) / sigma) ** 2)
-    kernel = kernel / kernel.sum()
-    one = F.pad(images.flatten(0, 1)[:, None], (reach, reach, reach, reach), mode="replicate")
-    return F.conv2d(F.conv2d(one, kernel[None, None, :, None]), kernel[None, None, None, :]).view_as(images)
 
 
 def compare_curves(

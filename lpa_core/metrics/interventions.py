@@ -116,17 +116,7 @@ def _changed(
     else:
         weights = weights.mean(dim=1, keepdim=True).expand_as(weights)
     weights = weights.reshape(output.weights.shape)
-    return output._replace(weights=weights, vector=weighted_sum(estimator, inputs[0], weights))
-
-
-def weighted_sum(
-    estimator: AttentionEstimator, local: Float[Tensor, "b c h w"], weights: Float[Tensor, "b h w"]
-) -> Float[Tensor, "b k"]:
-    """The attended vector that ``estimator`` makes of given weights: sum_i a_i l_i, projected where it projects."""
-    vector = torch.einsum("bchw,bhw->bc", local, weights.to(local.dtype))
-    if estimator.normalise == "sigmoid":
-        vector = vector / weights[0].numel()
-    return vector if estimator.project_local is None else estimator.project_local(vector)
+    return output._replace(weights=weights, vector=estimator.vector(inputs[0], weights))
 
 
 def compare_interventions(

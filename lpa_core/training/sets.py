@@ -8,7 +8,7 @@ import torch
 from .._utils.seeding import stratified
 from ..data.digits import DIGITS_N
 from ..data.image_set import ImageSet
-from ..data.sources import load
+from ..data.sources import load, load_splits
 from .config import TrainConfig
 
 
@@ -30,19 +30,17 @@ def load_sets(
     Raises: as ``data.load``.
     """
 
-    def part(split: str) -> ImageSet:
-        if (
-            config.data == "digits" and config.limit is not None and size is None
-        ):  # made one by one: no need to make all of them
-            return load("digits", split, n=min(config.limit, DIGITS_N[split]))
-        found = load(config.data, split, root=root, download=download, size=size)
-        if config.limit is None or config.limit >= len(found):
-            return found
-        return found.subset(torch.from_numpy(stratified(found.labels.numpy(), config.limit, key=0)))
-
-    if config.all:
-        return Sets(part("all"), None, part("test"))
-    return Sets(part("train"), part("validation"), part("test"))
+    splits = ("all", "test") if config.all else ("train", "validation", "test")
+    if config.data == "digits" and config.limit is not None and size is None:  # made one by one: no more than asked for
+        parts = tuple(load("digits", split, n=min(config.limit, DIGITS_N[split])) for split in splits)
+    else:
+        parts = load_splits(config.data, splits, root=root, download=download, size=size)
+    if config.limit is not None:
+        chosen = (stratified(p.labels.numpy(), min(config.limit, len(p)), key=0) for p in parts)
+        parts = tuple(
+            p if config.limit >= len(p) else p.subset(torch.from_numpy(c)) for p, c in zip(parts, chosen, strict=True)
+        )
+    return Sets(parts[0], None if config.all else parts[1], parts[-1])
 
 
 def check_sets(sets: Sets, config: TrainConfig) -> None:

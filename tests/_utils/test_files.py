@@ -39,7 +39,7 @@ def test_the_new_file_is_synced_before_it_takes_the_place_of_the_old(tmp_path, m
 
 def test_leftovers_of_a_killed_write_are_removed(tmp_path):
     script = (
-        "import os, sys\nfrom lpa_core.files import atomic\n"
+        "import os, sys\nfrom lpa_core._utils.files import atomic\n"
         "with atomic(sys.argv[1]) as f:\n    f.write(b'half'); f.flush(); os.kill(os.getpid(), 9)"
     )
     path = tmp_path / "a.txt"
@@ -55,7 +55,7 @@ def test_leftovers_of_a_killed_write_are_removed(tmp_path):
 
 HOLD = """
 import sys, time
-from lpa_core.files import locked
+from lpa_core._utils.files import locked
 with locked(sys.argv[1]):
     print("held", flush=True)
     time.sleep(60)

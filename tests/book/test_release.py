@@ -11,8 +11,8 @@ import pytest
 
 NAMES = sorted(
     str(path.relative_to(installed.ROOT))
-    for pattern in ("*.py", "_weights/*.safetensors", "py.typed")
-    for path in (installed.ROOT / "lpa_core").glob(pattern)
+    for pattern in ("*.py", "*.safetensors", "py.typed")
+    for path in (installed.ROOT / "lpa_core").rglob(pattern)
 )
 
 

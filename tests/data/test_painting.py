@@ -36,7 +36,7 @@ def plain_photographs(monkeypatch):
         sums = np.pad(luma(photos.astype(np.int64)).cumsum(1).cumsum(2), ((0, 0), (1, 0), (1, 0)))
         return photos, sums
 
-    monkeypatch.setattr(clutter, "photographs", of_one_grey)
+    monkeypatch.setattr(painting, "photographs", of_one_grey)
 
 
 def in_square(squares, item):
@@ -100,7 +100,7 @@ def test_crops_come_from_all_over_the_photographs(monkeypatch):
     rows, columns = np.meshgrid(np.arange(100), np.arange(80), indexing="ij")
     photo = np.stack([2 * rows, 2 * columns, 0 * rows], axis=2).astype(np.uint8)[None]
     sums = np.zeros((1, 101, 81), dtype=np.int64)
-    monkeypatch.setattr(clutter, "photographs", lambda half: (photo, sums))
+    monkeypatch.setattr(painting, "photographs", lambda half: (photo, sums))
     painted = paint(n=1500)
     free = ~np.stack([in_square(painted.squares, i) for i in range(3)]).any(axis=0)
     origin = painted.images[:, :2].astype(int) - np.stack(np.meshgrid(range(SIZE), range(SIZE), indexing="ij"))

@@ -5,6 +5,7 @@ import io
 import os
 import pickle
 import tarfile
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from lpa_core.data.batches import Batches
 from lpa_core.data.digits import DIGITS_MEAN, DIGITS_N, DIGITS_STD, digits_in_clutter
 from lpa_core.data.image_set import ImageSet, normalise
 from lpa_core.data.painting import handwritten
-from lpa_core.data.sources import load
+from lpa_core.data.sources import load, load_splits
 from lpa_core.metrics.baselines import blurred_brightness
 from lpa_core.metrics.localisation import box_masks, pointing_game
 
@@ -493,6 +494,21 @@ def test_mean_and_std_come_from_the_training_split(small, split):
     torch.testing.assert_close(
         torch.tensor(pictures.std).double(), train.std((0, 2, 3), correction=0), rtol=0, atol=1e-7
     )
+
+
+def test_three_splits_read_each_file_twice_once_for_its_md5_and_once_for_its_pictures(small, monkeypatch):
+    small.load(mirror=small.mirror)  # fetches and unpacks the archive
+    opened, plainly = Counter(), open
+
+    def counting(file, *arguments, **options):
+        opened[Path(file).name] += 1
+        return plainly(file, *arguments, **options)
+
+    monkeypatch.setattr("builtins.open", counting)
+    monkeypatch.setattr("io.open", counting)
+    parts = load_splits("cifar10", ("train", "validation", "test"))
+    assert [(part.split, len(part)) for part in parts] == [("train", 36), ("validation", 4), ("test", 10)]
+    assert {name: opened[name] for name in ("one", "two", "test")} == {"one": 2, "two": 2, "test": 2}
 
 
 def test_checksum_is_made_of_the_files(small):

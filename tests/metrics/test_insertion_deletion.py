@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lpa_core.metrics.insertion_deletion import CurveRow, blur, compare_curves, curve, pixel_ranks, with_baselines
+from lpa_core.metrics.baselines import blur
+from lpa_core.metrics.insertion_deletion import CurveRow, compare_curves, curve, pixel_ranks, with_baselines
 from lpa_core.metrics.localisation import enlarge
 
 N, SIZE, CLASSES = 4, 5, 3
@@ -94,8 +95,8 @@ def test_blur_is_a_normalised_gaussian():
     assert torch.equal(spread, spread.T)
     flat = torch.full((2, 3, 7, 9), 0.7).double()
     torch.testing.assert_close(blur(flat, sigma=2.0), flat)  # no dark frame
-    with pytest.raises(ValueError, match="sigma must be above 0; got 0"):
-        blur(dot, sigma=0.0)
+    with pytest.raises(ValueError, match="sigma must be at least 0; got -1"):
+        blur(dot, sigma=-1)
 
 
 # The order ------------------------------------------------------------------------------------------------------------

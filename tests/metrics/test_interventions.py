@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from lpa_core.attention import AttentionEstimator
 from lpa_core.metrics.interventions import compare_interventions as interventions
-from lpa_core.metrics.interventions import intervened, weighted_sum
+from lpa_core.metrics.interventions import intervened
 from lpa_core.models.builders import small_attention_net
 from lpa_core.models.classifier import AttentionClassifier
 from lpa_core.models.trunk import Features, Trunk
@@ -32,7 +32,7 @@ def test_the_unchanged_weights_give_the_estimators_own_vector(compatibility, nor
     estimator = AttentionEstimator(6, 8, compatibility=compatibility, normalise=normalise, match=match).eval()
     local, g = torch.randn(3, 6, 4, 5), torch.randn(3, 8)
     attended = estimator(local, g)
-    torch.testing.assert_close(weighted_sum(estimator, local, attended.weights), attended.vector)
+    torch.testing.assert_close(estimator.vector(local, attended.weights), attended.vector)
 
 
 def test_uniform_weights_are_those_of_the_uniform_network():

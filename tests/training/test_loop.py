@@ -243,7 +243,7 @@ def test_training_computes_in_bfloat16_where_the_config_says_so():
         assert all(p.dtype == torch.float32 for p in run.model.parameters())
         seen.append(run.history[0]["train_loss"])
     assert seen[0] != seen[1]
-    assert seen[0] == pytest.approx(seen[1], rel=0.1)
+    assert seen[0] == pytest.approx(seen[1], rel=0.3)  # three steps on noise; bfloat16 has three digits
 
 
 # --- evaluation -------------------------------------------------------------------------------------------------------
