@@ -44,6 +44,15 @@ class Look(NamedTuple):
         return next(iter(self.probabilities))
 
 
+class Prepared(NamedTuple):
+    """A model, a picture as it takes it, the same normalised on the model's device, and the names of the classes."""
+
+    model: AttentionClassifier
+    picture: UInt8[Tensor, "c h w"]
+    images: Float[Tensor, "1 c h w"]
+    classes: tuple[str, ...]
+
+
 def look_at(
     model: Model,
     picture: Picture,
@@ -69,6 +78,31 @@ def look_at(
     Raises: as ``load_weights`` and ``read_picture``; TypeError on a ``model`` of another kind; ValueError where
         ``mean`` and ``std`` are missing or given twice, ``classes`` do not number the logits, or there are no levels.
     """
+    ready = prepare(model, picture, size=size, classes=classes, mean=mean, std=std)
+    network = ready.model
+    if not network.estimators:
+        raise ValueError(f"model must have levels to look at; combine={network.combine!r} classifies from g alone")
+    with torch.no_grad(), evaluating(network):
+        output = network.attend(ready.images)
+    maps = enlarged(output.attended, (ready.picture.shape[1], ready.picture.shape[2]))
+    return Look(ready.picture, tuple(m[0].cpu() for m in maps), output, ready.classes)
+
+
+def prepare(
+    model: Model,
+    picture: Picture,
+    *,
+    size: int | tuple[int, int] | None = None,
+    classes: Sequence[str] | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+) -> Prepared:
+    """A model and a picture as they meet: everything that ``look_at`` does before the model looks.
+
+    For what looks in another way, such as ``posthoc.explain``. Arguments as in ``look_at``.
+
+    Raises: as ``look_at``, but for a model without levels, which is fine here.
+    """
     if not isinstance(model, AttentionClassifier | Trained):
         if not isinstance(model, str | PathLike):
             raise TypeError(
@@ -86,15 +120,10 @@ def look_at(
             "mean and std must be given for a model without weights to name them: what its pictures were normalised "
             "with, (0.485, 0.456, 0.406) and (0.229, 0.224, 0.225) for torchvision's pretrained networks"
         )
-    if not model.estimators:
-        raise ValueError(f"model must have levels to look at; combine={model.combine!r} classifies from g alone")
     if classes is not None and len(classes) != model.num_classes:
         raise ValueError(f"classes must name the {model.num_classes} logits; got {len(classes)}")
     pixels = read_picture(picture, size=size, channels=model.trunk.in_channels)
     example = next(model.parameters())
-    prepared = normalise(pixels[None], mean, std).to(example.device, example.dtype)
-    with torch.no_grad(), evaluating(model):
-        output = model.attend(prepared)
-    maps = enlarged(output.attended, (pixels.shape[1], pixels.shape[2]))
+    images = normalise(pixels[None], mean, std).to(example.device, example.dtype)
     names = tuple(map(str, range(model.num_classes) if classes is None else classes))
-    return Look(pixels, tuple(m[0].cpu() for m in maps), output, names)
+    return Prepared(model, pixels, images, names)

@@ -1,6 +1,7 @@
 import json
 import os
 import signal
+import statistics
 import subprocess
 import sys
 import time
@@ -11,8 +12,9 @@ import pytest
 import torch
 from PIL import Image
 
-from lpa_core import __main__, models
+from lpa_core import __main__, _commands, models
 from lpa_core.data.digits import digits_in_clutter
+from lpa_core.data.image_set import normalise
 from lpa_core.data.sources import load
 from lpa_core.models.weights import load_weights, save_weights
 from lpa_core.training.checkpoint import load_checkpoint
@@ -125,7 +127,7 @@ def test_a_larger_picture_is_scaled_and_says_what_the_model_says(tmp_path, capsy
     model, info = load_weights(weights)
     pictures = torch.from_numpy(image).permute(2, 0, 1)[None].repeat_interleave(4, 2).repeat_interleave(4, 3)
     with torch.no_grad():
-        p = model(__main__.normalise(pictures, info.mean, info.std)).softmax(1)[0]
+        p = model(normalise(pictures, info.mean, info.std)).softmax(1)[0]
     assert (code, said["class"]) == (0, info.classes[int(p.argmax())])
     assert said["probability"] == pytest.approx(float(p.max()), abs=1e-3)
 
@@ -178,9 +180,9 @@ def test_pretrained_networks_get_pictures_normalised_as_they_know_them(tmp_path,
     options = __main__.parser().parse_args(
         ["train", "--data", f"folder:{folder}", "--backbone", "resnet18", "--pretrained", "DEFAULT", "--out", "run"]
     )
-    config = __main__._config(options, {"levels": 2})
+    config = _commands._config(options, {"levels": 2})
     assert config.model == {"builder": "attend_to", "model": "resnet18", "weights": "DEFAULT", "levels": 2}
-    sets = __main__._sets(options, config)
+    sets = _commands._sets(options, config)
     assert {part.mean for part in sets} == {(0.485, 0.456, 0.406)}
     assert {part.std for part in sets} == {(0.229, 0.224, 0.225)}
 
@@ -202,14 +204,13 @@ def test_a_model_of_grey_pictures_sees_a_picture_in_grey(tmp_path, capsys, pictu
     about = {"classes": some.classes, "mean": some.mean[:1], "std": some.std[:1], "scores": {}, "provenance": {}}
     save_weights(path, model, **about)
     png = ["--out", tmp_path / "x.png"]
-    assert "--size is needed" in refused(capsys, "explain", path, picture, *png)
     assert "digits has 3" in refused(capsys, "evaluate", path, "--data", "digits")
-    code, said, err = run(capsys, "explain", path, picture, "--size", 40, *png)
+    code, said, err = run(capsys, "explain", path, picture, *png)  # these weights say no size: the picture's own
     assert code == 0, err
     with Image.open(picture) as colour:
         grey = torch.from_numpy(np.array(colour.convert("L")))[None, None]
     with torch.no_grad():
-        p = model.eval()(__main__.normalise(grey, some.mean[:1], some.std[:1])).softmax(1).max()
+        p = model.eval()(normalise(grey, some.mean[:1], some.std[:1])).softmax(1).max()
     assert said["probability"] == pytest.approx(float(p), abs=2e-3)
 
 
@@ -278,7 +279,7 @@ def test_pictures_that_cannot_be_used(tmp_path, capsys, weights):
     cut.write_bytes(cut.read_bytes()[:2000])
     for path in (nan, text, cut):
         assert f"{path.name} cannot be read as a picture" in refused(capsys, "explain", weights, path, *png)
-    assert "there is no file" in refused(capsys, "explain", weights, tmp_path / "none.png", *png)
+    assert "there is no picture" in refused(capsys, "explain", weights, tmp_path / "none.png", *png)
     assert not (tmp_path / "x.png").exists()
 
 
@@ -311,7 +312,7 @@ def test_a_stopped_run_is_told_how_to_go_on(capsys, monkeypatch, tmp_path):
     def stop(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(__main__, "train", stop)
+    monkeypatch.setattr(_commands, "train", stop)
     code, _, err = run(capsys, "train", *TINY, "--out", tmp_path / "run")
     assert (code, "--resume" in err) == (130, True)
 
@@ -321,12 +322,28 @@ def test_too_little_memory_is_told_in_one_line(capsys, monkeypatch, tmp_path, er
     def large(*arguments, **options):
         raise error
 
-    monkeypatch.setattr(__main__, "train", large)
+    monkeypatch.setattr(_commands, "train", large)
     assert str(error) in refused(capsys, "train", *TINY, "--out", tmp_path / "run")
     monkeypatch.setattr(error, "args", ("a mistake of ours",))
     if isinstance(error, RuntimeError):
         with pytest.raises(RuntimeError, match="a mistake of ours"):
             __main__.main(["train", *TINY, "--out", str(tmp_path / "run")])
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        lambda *_, **__: int("x"),  # a ValueError that nobody raised for a user
+        lambda *_, **__: len(3),
+        lambda *_, **__: torch.zeros(2).view(3, 3),
+        lambda *_, **__: {}["x"],
+        lambda *_, **__: statistics.mean([]),  # raised on purpose, but not by this package
+    ],
+)
+def test_a_mistake_of_ours_keeps_its_traceback(monkeypatch, tmp_path, mistake):
+    monkeypatch.setattr(_commands, "train", mistake)
+    with pytest.raises((ValueError, TypeError, RuntimeError, KeyError)):
+        __main__.main(["train", *TINY, "--out", str(tmp_path / "run")])
 
 
 def test_more_maps_than_pictures_are_refused(tmp_path, capsys):
@@ -342,9 +359,9 @@ def test_compile_is_a_switch(capsys, monkeypatch, tmp_path):
 
     def remember(config, *arguments, **options):
         seen.append(config.compile)
-        raise ValueError("enough")
+        raise OSError("enough")
 
-    monkeypatch.setattr(__main__, "train", remember)
+    monkeypatch.setattr(_commands, "train", remember)
     for preset, switch in (("book", []), ("book", ["--no-compile"]), ("small", ["--compile"]), ("small", [])):
         refused(capsys, "train", "--data", "cifar10", "--preset", preset, *switch, "--out", tmp_path / "run")
     assert seen == [True, False, True, False]

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .._utils.checks import is_number, is_whole
-from ..recording import record_run
 from .config import TrainConfig
 from .presets import preset
 from .run import train
@@ -140,6 +139,8 @@ def sweep(
         if to is not None and not (Path(to) / f"{job.config.data}-{job.folder}.json").exists():
             shown = maps if run.model.estimators else 0
             place = {key: how[key] for key in ("root", "download") if key in how}
+            from ..recording import record_run
+
             record_run(folder, job.name, to, maps=shown, **place)
     left = [job.folder for job in jobs if job.folder not in {*finished, *failed}]
     return Swept(finished, left, failed)

@@ -1,23 +1,8 @@
-"""Pictures with controls, for pages and for notebooks: explorers and quizzes."""
+"""Pictures with controls, for pages and for notebooks: explorers and quizzes.
 
-from .explore_maps import maps_explorer
-from .explore_swap import swap_explorer
-from .explore_temperature import temperature_explorer
-from .explore_windows import window_explorer
-from .explorer import Explorer
-from .frames import Control, Frame, Panel
-from .quizzes import Question, Quiz, quiz
+The names are listed in ``__init__.pyi``; each is loaded when it is first asked for, so that a quiz needs no matplotlib.
+"""
 
-__all__ = [
-    "Control",
-    "Explorer",
-    "Frame",
-    "Panel",
-    "Question",
-    "Quiz",
-    "maps_explorer",
-    "quiz",
-    "swap_explorer",
-    "temperature_explorer",
-    "window_explorer",
-]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

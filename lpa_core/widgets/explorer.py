@@ -14,10 +14,7 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import matplotlib as mpl
-import numpy as np
-
-from ..plotting.style import ALPHA, DIVERGING, SEQUENTIAL
+from .assets import script, style
 from .frames import Control, Frame, plain
 
 
@@ -76,13 +73,13 @@ class Explorer:
         for character in "&<>'":
             data = data.replace(character, f"\\u{ord(character):04x}")
         return (
-            f"<style>{STYLE}</style>"
+            f"<style>{style()}</style>"
             f'<div class="lpa-explorer" role="group" aria-label="{html.escape(self.title)}" data-frames=\'{data}\'>'
             f"<p><strong>{html.escape(self.title)}</strong></p>"
             f'<div class="lpa-controls">{"".join(map(_control, offered))}</div>'
             f"{_shown(self.frames[first])}"
             f'<p class="lpa-note">In a notebook, run this cell to move the controls.</p>'
-            f"<script>{SCRIPT}</script></div>"
+            f"<script>{script('explorer.js')}</script></div>"
         )
 
     def live(self) -> Any:
@@ -104,8 +101,8 @@ class Explorer:
             places = [(name, place) for place, (name, _) in enumerate(options)]
             kind = ipywidgets.SelectionSlider if control.slider else ipywidgets.Dropdown
             start = dict(places).get(control.first, 0)
-            style = {"description_width": "9em"}
-            inputs.append(kind(options=places, value=start, description=control.label, style=style))
+            wide = {"description_width": "9em"}
+            inputs.append(kind(options=places, value=start, description=control.label, style=wide))
         face = ipywidgets.HTML()
 
         def show(_change: object = None) -> None:
@@ -113,7 +110,7 @@ class Explorer:
             for control, chooser in zip(self.controls, inputs, strict=True):
                 values = list((control.options if control.live is None else control.live).values())
                 chosen.append(values[chooser.value])
-            face.value = f'<style>{STYLE}</style><div class="lpa-explorer">{_shown(self._frame(*chosen))}</div>'
+            face.value = f'<style>{style()}</style><div class="lpa-explorer">{_shown(self._frame(*chosen))}</div>'
 
         for chooser in inputs:
             chooser.observe(show, names="value")
@@ -150,75 +147,3 @@ def _shown(frame: Frame) -> str:
             f'src="data:image/png;base64,{source}" alt="{html.escape(str(alt))}">{bar}</figure>'
         )
     return f'<div class="lpa-panels">{"".join(figures)}</div><p role="status">{html.escape(frame.text)}</p>'
-
-
-def _gradient(name: str) -> str:
-    colours = mpl.colormaps[name](np.linspace(0, 1, 9))[:, :3] * ALPHA + 0.5 * (1 - ALPHA)
-    return f"linear-gradient(to right,{','.join(mpl.colors.to_hex(colour) for colour in colours)})"
-
-
-# The page's own colours are kept, light or dark; what is said by a colour is said in words too.
-STYLE = (
-    ".lpa-explorer,.lpa-quiz{border:1px solid #808080;border-radius:6px;margin:1rem 0;padding:.75rem 1rem;"
-    "max-width:46rem;box-sizing:border-box;color:inherit}"
-    ".lpa-explorer p,.lpa-quiz p{margin:.25rem 0}"
-    ".lpa-controls{display:flex;flex-wrap:wrap;gap:.25rem 1.5rem;margin:.5rem 0}"
-    ".lpa-controls label{display:flex;align-items:center;gap:.5rem;flex-wrap:wrap;min-height:2rem;margin:0}"
-    ".lpa-controls input{width:8rem;accent-color:#0072b2}"
-    ".lpa-controls span{min-width:3rem;font-variant-numeric:tabular-nums}"
-    ".lpa-controls select{font:inherit;color:inherit;background:transparent;border:1px solid #808080;"
-    "border-radius:4px;padding:.1rem .3rem;max-width:100%}"
-    ".lpa-controls option{color:#1a1a1a;background:#fff}"
-    ".lpa-panels{display:flex;flex-wrap:wrap;gap:.75rem}"
-    ".lpa-panels figure{margin:0!important;padding:0;flex:1 1 8rem;max-width:13.5rem;text-align:left}"
-    "@media(max-width:480px){.lpa-panels figure{flex:0 0 calc(50% - .375rem)}}"
-    ".lpa-panels figcaption{margin:0 0 .2rem;padding:0;font-size:.9rem;color:inherit!important;text-align:left}"
-    ".lpa-panels img{display:block;width:100%;margin:0;image-rendering:pixelated}"
-    ".lpa-bar{display:flex;justify-content:space-between;margin-top:.25rem;border-top:.6rem solid;font-size:.85rem}"
-    f".lpa-bar-0{{border-image:{_gradient(SEQUENTIAL)} 1}}.lpa-bar-1{{border-image:{_gradient(DIVERGING)} 1}}"
-    ".lpa-bar i{font-style:normal}"
-    ".lpa-explorer [hidden]{visibility:hidden}"
-    ".lpa-quiz fieldset{border:0;margin:0 0 .5rem;padding:0;min-width:0}"
-    ".lpa-quiz legend{font-size:1rem;font-weight:600;padding:0;margin:0 0 .25rem;float:none;width:auto}"
-    ".lpa-quiz label{display:flex;gap:.5rem;align-items:baseline;margin:.15rem 0}"
-    ".lpa-quiz button{font:inherit;color:inherit;background:transparent;border:1px solid #808080;border-radius:4px;"
-    "padding:.1rem .75rem;cursor:pointer}"
-    ".lpa-quiz [role=status]{min-height:1.5rem}"
-)
-# One script for all explorers of a page: whichever copy runs takes over those that none has taken yet.
-SCRIPT = """
-(() => {
-  for (const root of document.querySelectorAll(".lpa-explorer[data-frames]")) {
-    const {names, panels, frames} = JSON.parse(root.dataset.frames);
-    root.removeAttribute("data-frames");
-    const inputs = [...root.querySelectorAll("input, select")];
-    const show = () => {
-      let place = 0;
-      inputs.forEach((input, i) => {
-        place = place * names[i].length + Number(input.value);
-        if (input.type !== "range") return;
-        input.setAttribute("aria-valuetext", names[i][input.value]);
-        input.nextElementSibling.textContent = names[i][input.value];
-      });
-      root.querySelectorAll("figure").forEach((figure, i) => {
-        const [source, alt, title, low, high, signed] = panels[frames[place][i]];
-        const image = figure.querySelector("img"), bar = figure.querySelector(".lpa-bar");
-        image.src = "data:image/png;base64," + source;
-        image.alt = alt;
-        figure.querySelector("figcaption").textContent = title;
-        bar.hidden = low === undefined;
-        bar.className = "lpa-bar lpa-bar-" + (signed || 0);
-        bar.firstElementChild.textContent = low || "";
-        bar.lastElementChild.textContent = high || "";
-      });
-      root.querySelector("[role=status]").textContent = frames[place].at(-1);
-    };
-    for (const input of inputs) {
-      input.disabled = false;
-      input.addEventListener("input", show);
-    }
-    root.querySelector(".lpa-note").remove();
-    show();
-  }
-})();
-"""

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from .explorer import STYLE
+from .assets import script, style
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Quiz:
     def html(self) -> str:
         """HTML that needs nothing else."""
         forms = "".join(map(_form, self.questions))
-        return f'<div class="lpa-quizzes"><style>{STYLE}</style>{forms}<script>{SCRIPT}</script></div>'
+        return f'<div class="lpa-quizzes"><style>{style()}</style>{forms}<script>{script("quizzes.js")}</script></div>'
 
 
 def quiz(text: str, choices: Mapping[str, str], answer: str) -> Quiz:
@@ -99,22 +99,3 @@ def _form(question: Question) -> str:
         f'<button type="submit" disabled>Check</button><p role="status"></p>'
         f"<details><summary>Answers</summary><ul>{answers}</ul></details></form>"
     )
-
-
-SCRIPT = """
-(() => {
-  for (const form of document.querySelectorAll("form.lpa-quiz:not([data-ready])")) {
-    form.dataset.ready = "";
-    form.querySelector("details").hidden = true;
-    form.querySelectorAll(":disabled").forEach(element => { element.disabled = false; });
-    const status = form.querySelector("[role=status]");
-    form.addEventListener("change", () => { status.textContent = ""; });
-    form.addEventListener("submit", event => {
-      event.preventDefault();
-      const chosen = form.querySelector(":checked");
-      if (chosen) status.innerHTML = form.querySelectorAll("li > span")[chosen.value].innerHTML;
-      else status.textContent = "Choose an answer first.";
-    });
-  }
-})();
-"""

@@ -1,0 +1,20 @@
+"""The styles and scripts of what is shown on a page: files beside this one, read when they are first needed."""
+
+from functools import cache
+from importlib import resources
+
+
+@cache
+def script(name: str) -> str:
+    """A script in this folder, without the comments that begin a line."""
+    return "\n" + "".join(f"{line}\n" for line in _lines(name) if not line.startswith("//"))
+
+
+@cache
+def style() -> str:
+    """The style of explorers and quizzes, in one line and without its comments."""
+    return "".join(line for line in _lines("controls.css") if not line.startswith("/*"))
+
+
+def _lines(name: str) -> list[str]:
+    return resources.files(__package__).joinpath(name).read_text(encoding="utf8").splitlines()
