@@ -18,7 +18,7 @@ from .panels import (
     Images,
     as_picture,
     check_alpha,
-    check_images,
+    check_drawable,
     check_scale,
     colour_bar,
     draw_overlay,
@@ -27,7 +27,7 @@ from .panels import (
     outline,
     scales_of,
 )
-from .style import ALPHA, DPI, INK, TEXT, WIDTH, number
+from .style import ALPHA, DPI, INK, TEXT, WIDTH, tick_text
 
 Share = Literal["column", "all", "panel"]
 
@@ -62,7 +62,7 @@ def map_grid(
     """
     check_option("share", share, Share)
     check_alpha(alpha)
-    check_images(images)
+    check_drawable(images)
     n, levels = len(images), len(maps_per_level)
     if n == 0 or levels == 0:
         raise ValueError(f"map_grid needs at least one picture and one level; got {n} and {levels}")
@@ -96,7 +96,7 @@ def map_grid(
             outline(ax, box)
             if own:
                 low, high = scales[level][row]
-                ax.set_xlabel(f"{number(low)} to {number(high)}", fontsize=TEXT, color=INK, labelpad=3)
+                ax.set_xlabel(f"{tick_text(low)} to {tick_text(high)}", fontsize=TEXT, color=INK, labelpad=3)
     sizes = [f"{maps.shape[1]}×{maps.shape[2]}" for maps in maps_per_level]
     for ax, title in zip(
         axes[0], [first_title, *(f"{a}\n{b}" for a, b in zip(names, sizes, strict=True))], strict=True

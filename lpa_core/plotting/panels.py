@@ -14,7 +14,7 @@ from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from ..metrics.localisation import enlarge
-from .style import CONTRAST, DIVERGING, INK, SEQUENTIAL, TEXT, number, white
+from .style import CONTRAST, DIVERGING, INK, SEQUENTIAL, TEXT, tick_text, white
 
 Image = UInt8[Tensor, "c h w"] | Float[Tensor, "c h w"]
 Images = UInt8[Tensor, "b c h w"] | Float[Tensor, "b c h w"]
@@ -46,7 +46,7 @@ def as_picture(image: Tensor, mean: Sequence[float] | None, std: Sequence[float]
     return image.float().clamp(0, 1).expand(3, -1, -1).permute(1, 2, 0).numpy()
 
 
-def check_images(images: Tensor) -> None:
+def check_drawable(images: Tensor) -> None:
     if images.ndim != 4:
         raise ValueError(f"images must be (b, c, h, w); got {tuple(images.shape)}")
 
@@ -146,7 +146,7 @@ def colour_bar(cax: Axes, scale: tuple[float, float], alpha: float) -> None:
     ticks = [scale[0], 0.0, scale[1]] if scale[0] < 0 < scale[1] else list(scale)
     bar = cax.figure.colorbar(mappable, cax=cax, orientation="horizontal", ticks=ticks)
     bar.outline.set_visible(False)
-    cax.set_xticks(ticks, [number(tick) for tick in ticks])
+    cax.set_xticks(ticks, [tick_text(tick) for tick in ticks])
     cax.tick_params(length=0, pad=2, labelsize=TEXT, labelcolor=INK)
     names = cax.get_xticklabels()
     names[0].set_horizontalalignment("left")

@@ -11,7 +11,7 @@ DPI, WIDTH, TEXT = 100, 7.0, 12.5  # text in points: 17 pixels at 700, 9 on a ph
 ALPHA, CONTRAST = 0.65, 0.6  # the map's share of each colour; what is left of the picture's contrast beneath
 
 
-def number(value: float) -> str:
+def tick_text(value: float) -> str:
     return f"{value:.2g}".replace("e-0", "e-").replace("-", "\u2212")
 
 

@@ -2,7 +2,6 @@
 
 import importlib
 import inspect
-import pkgutil
 import re
 
 import notebooks
@@ -20,12 +19,6 @@ BUILDERS = lpa_core.BUILDERS
 def test_what_the_package_offers_is_on_an_api_page(name):
     assert OFFERED[name].__module__ in LISTED
     assert len(inspect.getdoc(OFFERED[name]) or "") > 20
-
-
-def test_what_the_package_offers_is_not_hidden_by_a_module_of_the_same_name():
-    """Once a module is imported, the package has it as an attribute: ``lpa_core.NAME`` would be the module."""
-    modules = {found.name for found in pkgutil.iter_modules(lpa_core.__path__)}
-    assert not modules & set(lpa_core.__all__)
 
 
 @pytest.mark.parametrize("module", sorted(LISTED))
