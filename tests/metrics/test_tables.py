@@ -1,0 +1,104 @@
+"""Tables of scores, baselines always among them."""
+
+import jaxtyping
+import pytest
+import torch
+
+from lpa_core.metrics.baselines import random_maps, uniform_maps
+from lpa_core.metrics.intervals import Interval
+from lpa_core.metrics.localisation import box_masks, score_maps
+from lpa_core.metrics.tables import best_level, compare_maps
+
+NAN = float("nan")
+
+
+@pytest.fixture
+def unchecked():
+    """Turn the run-time shape checker off, as it is for users, so that the package's own messages are seen."""
+    before = jaxtyping.config.jaxtyping_disable
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", before)
+
+
+def test_best_level_takes_numbers_tensors_and_intervals() -> None:
+    assert best_level([0.2, 0.9, 0.5]) == 1
+    assert best_level([torch.tensor([1.0, 0.0]), torch.tensor([NAN, 0.6])]) == 1  # NaN out: .5 beside .6
+    assert best_level([Interval(0.7, 0.1, 0.9, 9, 9), Interval(0.6, 0.5, 0.99, 9, 9)]) == 0
+    assert best_level([0.5, 0.9, 0.9]) == 2  # of equals the deepest
+
+
+def test_best_level_refuses_levels_without_a_score() -> None:
+    for levels in ([], [0.5, torch.tensor([NAN])]):
+        with pytest.raises(ValueError, match="at least one score for every level"):
+            best_level(levels)
+
+
+def comparison(n: int = 60) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Pictures with one bright square anywhere, its mask, and clusters of three pictures."""
+    generator = torch.Generator().manual_seed(0)
+    top, left = torch.randint(0, 12, (2, n), generator=generator)
+    masks = box_masks(torch.stack([top, left, top + 4, left + 4], dim=1), (16, 16))
+    images = (masks[:, None] * 200).to(torch.uint8).expand(n, 3, 16, 16)
+    return masks, images, torch.arange(n) // 3
+
+
+BUILT_IN = ["random map", "centre prior", "blurred brightness", "uniform weights"]
+
+
+def test_compare_maps_always_has_the_baselines() -> None:
+    masks, images, clusters = comparison()
+    named = {"level 1": masks.float(), "level 2": random_maps(60, (4, 4), seed=5)}
+    rows = compare_maps(
+        named, masks, clusters, images=images, baselines={"untrained network": uniform_maps(60, (2, 2))}
+    )
+    assert [row.name for row in rows] == ["level 1", "level 2", *BUILT_IN, "untrained network"]
+    assert [row.baseline for row in rows] == [False, False, True, True, True, True, True]
+    table = {row.name: row for row in rows}
+    # The mask itself is perfect; the brightness of a lone bright square finds it; a constant map scores the area.
+    assert table["level 1"][1:4] == ((1.0, 1.0, 1.0, 60, 20, 0),) * 3
+    assert table["blurred brightness"].pointing.mean == 1.0
+    for name in ("uniform weights", "untrained network"):
+        assert table[name].pointing.mean == pytest.approx(16 / 256)
+        assert table[name].energy.mean == pytest.approx(16 / 256)
+        assert table[name].iou.mean == pytest.approx(16 / (2 * 256 - 16))
+    assert table["random map"].energy.mean == pytest.approx(16 / 256, abs=0.02)
+    assert table["random map"].pointing.mean < 0.2
+
+
+def test_compare_maps_draws_the_random_map_at_the_size_of_the_coarsest() -> None:
+    masks, images, _ = comparison()
+    rows = compare_maps({"a": torch.rand(60, 8, 8), "b": torch.rand(60, 2, 4)}, masks, images=images, seed=3)
+    expected = score_maps(random_maps(60, (2, 4), seed=3), masks)
+    assert {row.name: row for row in rows}["random map"].energy.mean == pytest.approx(expected.energy.mean().item())
+
+
+def test_compare_maps_counts_empty_masks_and_passes_options_on() -> None:
+    masks, images, clusters = comparison()
+    masks[:6] = False
+    maps = {"signed": torch.randn(60, 4, 4, generator=torch.Generator().manual_seed(0))}
+    with pytest.raises(ValueError, match="signed: maps must not be negative"):
+        compare_maps(maps, masks, clusters, images=images)
+    rows = compare_maps(maps, masks, clusters, images=images, clamp=True, confidence=0.5)
+    wide = compare_maps(maps, masks, clusters, images=images, clamp=True, confidence=0.99)
+    for row, other in zip(rows, wide, strict=True):
+        assert row.pointing[3:] == (54, 18, 6)
+        if row.name != "uniform weights":  # all its scores are equal
+            assert other.energy.high - other.energy.low > row.energy.high - row.energy.low
+
+
+def test_compare_maps_refuses_bad_names() -> None:
+    masks, images, _ = comparison(6)
+    with pytest.raises(ValueError, match="at least one map"):
+        compare_maps({}, masks, images=images)
+    with pytest.raises(ValueError, match="names must be used once; got random map"):
+        compare_maps({"random map": masks.float()}, masks, images=images)
+    with pytest.raises(ValueError, match="names must be used once; got mine"):
+        compare_maps({"mine": masks.float()}, masks, images=images, baselines={"mine": masks.float()})
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_compare_maps_names_the_map_that_does_not_fit() -> None:
+    masks, images, _ = comparison(6)
+    with pytest.raises(ValueError, match=r"level 2: masks must be .* each of 5 maps"):
+        compare_maps({"level 1": masks.float(), "level 2": torch.rand(5, 4, 4)}, masks, images=images)
