@@ -1,4 +1,4 @@
-"""The command line: ``python -m lpa_core data | train | sweep | evaluate | explain | record``; each has ``--help``.
+"""The command line: ``python -m lpa_core data | train | sweep | evaluate | explain``; each has ``--help``.
 
 Results go to standard output, as JSON; news and progress to standard error. Exit code 0 means done, 2 that something
 asked for is not possible: one line says what and what would be right.
@@ -19,7 +19,6 @@ from typing import Any, NoReturn, get_args
 import torch
 
 from . import __version__
-from ._utils.checks import is_whole
 from ._utils.device import pick_device
 from ._utils.files import write_atomic
 from .attention import Compatibility, Match, Normalise
@@ -28,8 +27,6 @@ from .data.pictures import read_picture
 from .data.sources import load
 from .models.classifier import Combine
 from .models.weights import WeightsInfo, available, load_weights
-from .recording import record_run
-from .records import read_record
 from .training.checkpoint import RunFolder
 from .training.config import TrainConfig, completed
 from .training.evaluation import evaluate
@@ -82,7 +79,7 @@ def parser() -> Parser:
     """The commands and their options."""
     top = Parser(prog="python -m lpa_core", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     top.add_argument("--version", action="version", version=__version__)
-    commands = top.add_subparsers(required=True, metavar="data | train | sweep | evaluate | explain | record")
+    commands = top.add_subparsers(required=True, metavar="data | train | sweep | evaluate | explain")
 
     def command(name: str, function: Any, text: str) -> Parser:
         made = commands.add_parser(name, help=text, description=text)
@@ -139,8 +136,6 @@ def parser() -> Parser:
     many.add_argument("name", nargs="?", metavar="NAME", help=f"a named sweep on CIFAR-100: {', '.join(SWEEPS)}")
     many.add_argument("--out", required=True, metavar="DIR", help="folder of the run folders")
     many.add_argument("--minutes", type=float, help="stop after so long; the same command goes on")
-    many.add_argument("--to", metavar="DIR", help="write a record of each finished run, as record does")
-    many.add_argument("--maps", type=int, default=0, metavar="N", help="with the maps of the first N test pictures")
     _data_place(many)
     group = many.add_argument_group("what to train, in place of NAME")
     group.add_argument("--data", help=DATA_HELP)
@@ -177,16 +172,6 @@ def parser() -> Parser:
         "--size", type=int, help="pixels of the shorter side that the picture is scaled to (default: as trained)"
     )
     show.add_argument("--device")
-
-    keep = command("record", _record, "Write the record of a run, finished or cut short, for the tables of the book.")
-    keep.add_argument("run", metavar="RUN", help="a run folder")
-    keep.add_argument("--name", help="of the variant, such as book-pc (default: the name of the folder)")
-    keep.add_argument(
-        "--to", default="book/results", metavar="DIR", help="folder of the records (default: %(default)s)"
-    )
-    keep.add_argument("--maps", type=int, default=0, metavar="N", help="draw the maps of the first N test pictures too")
-    keep.add_argument("--shipped", metavar="NAME", help="the weights in the package that came from this run")
-    _data_place(keep)
     return top
 
 
@@ -249,8 +234,6 @@ def _sweep(options: argparse.Namespace, command: str) -> None:
         jobs,
         options.out,
         minutes=options.minutes,
-        to=options.to,
-        maps=options.maps,
         command=command,
         root=options.root,
         download=not options.no_download,
@@ -368,24 +351,6 @@ def _explain(options: argparse.Namespace, command: str) -> None:
     write_atomic(out, drawn.getvalue())
     probability, best = output.logits[0].softmax(dim=0).max(dim=0)
     _print({"class": info.classes[int(best)], "probability": round(float(probability), 4), "out": str(out)})
-
-
-def _record(options: argparse.Namespace, command: str) -> None:
-    if not is_whole(options.maps, 0, 2**31):
-        raise ValueError(f"--maps must be at least 0 and below 2**31; got {str(options.maps)[:20]}")
-    if options.shipped is not None and options.shipped not in available():
-        raise ValueError(f"--shipped must be one of {', '.join(available())}; got {options.shipped!r}")
-    path = record_run(
-        options.run,
-        options.name or Path(options.run).resolve().name,
-        options.to,
-        shipped=options.shipped,
-        maps=options.maps,
-        root=options.root,
-        download=not options.no_download,
-    )
-    values = read_record(path).values
-    _print({"record": str(path), **{key: values[key] for key in ("cut_short", "results", "maps")}})
 
 
 def _class_number(target: str, classes: Sequence[str]) -> int:
