@@ -1,4 +1,4 @@
-"""The command line: ``python -m lpa_core data | train | sweep | evaluate | explain | record``; each has ``--help``.
+"""The command line: ``python -m lpa_core data | train | sweep | evaluate | explain``; each has ``--help``.
 
 Results go to standard output, as JSON; news and progress to standard error. Exit code 0 means done, 2 that something
 asked for is not possible: one line says what and what would be right.
@@ -82,7 +82,7 @@ def parser() -> Parser:
     """The commands and their options."""
     top = Parser(prog="python -m lpa_core", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     top.add_argument("--version", action="version", version=__version__)
-    of = top.add_subparsers(required=True, metavar="data | train | sweep | evaluate | explain | record")
+    of = top.add_subparsers(required=True, metavar="data | train | sweep | evaluate | explain")
 
     def command(name: str, function: Any, text: str) -> Parser:
         made = of.add_parser(name, help=text, description=text)
@@ -141,8 +141,6 @@ def parser() -> Parser:
     many.add_argument("name", nargs="?", metavar="NAME", help=f"a named sweep on CIFAR-100: {', '.join(SWEEPS)}")
     many.add_argument("--out", required=True, metavar="DIR", help="folder of the run folders")
     many.add_argument("--minutes", type=float, help="stop after so long; the same command goes on")
-    many.add_argument("--to", metavar="DIR", help="write a record of each finished run, as record does")
-    many.add_argument("--maps", type=int, default=0, metavar="N", help="with the maps of the first N test pictures")
     _data_place(many)
     group = many.add_argument_group("what to train, in place of NAME")
     group.add_argument("--data", help=DATA_HELP)
@@ -181,18 +179,6 @@ def parser() -> Parser:
         help="pixels of the shorter side that the picture is scaled to (default: as trained, else its own)",
     )
     show.add_argument("--device")
-
-    keep = command(
-        "record", commands.run_record, "Write the record of a run, finished or cut short, for the tables of the book."
-    )
-    keep.add_argument("run", metavar="RUN", help="a run folder")
-    keep.add_argument("--name", help="of the variant, such as book-pc (default: the name of the folder)")
-    keep.add_argument(
-        "--to", default="book/results", metavar="DIR", help="folder of the records (default: %(default)s)"
-    )
-    keep.add_argument("--maps", type=int, default=0, metavar="N", help="draw the maps of the first N test pictures too")
-    keep.add_argument("--shipped", metavar="NAME", help="the weights in the package that came from this run")
-    _data_place(keep)
     return top
 
 

@@ -12,15 +12,12 @@ from typing import Any
 
 import torch
 
-from ._utils.checks import is_whole
 from ._utils.device import pick_device
 from ._utils.files import write_atomic
 from .data.image_set import ImageSet
 from .data.sources import load
 from .look import look_at, prepare
-from .models.weights import available, load_weights
-from .recording import record_run
-from .records import read_record
+from .models.weights import load_weights
 from .training.checkpoint import RunFolder
 from .training.config import TrainConfig, completed
 from .training.evaluation import evaluate
@@ -89,8 +86,6 @@ def run_sweep(options: argparse.Namespace, command: str) -> None:
         jobs,
         options.out,
         minutes=options.minutes,
-        to=options.to,
-        maps=options.maps,
         command=command,
         root=options.root,
         download=not options.no_download,
@@ -210,24 +205,6 @@ def run_explain(options: argparse.Namespace, command: str) -> None:
     write_atomic(out, drawn.getvalue())
     probability, best = logits[0].softmax(dim=0).max(dim=0)
     _print({"class": ready.classes[int(best)], "probability": round(float(probability), 4), "out": str(out)})
-
-
-def run_record(options: argparse.Namespace, command: str) -> None:
-    if not is_whole(options.maps, 0, 2**31):
-        raise ValueError(f"--maps must be at least 0 and below 2**31; got {str(options.maps)[:20]}")
-    if options.shipped is not None and options.shipped not in available():
-        raise ValueError(f"--shipped must be one of {', '.join(available())}; got {options.shipped!r}")
-    path = record_run(
-        options.run,
-        options.name or Path(options.run).resolve().name,
-        options.to,
-        shipped=options.shipped,
-        maps=options.maps,
-        root=options.root,
-        download=not options.no_download,
-    )
-    values = read_record(path).values
-    _print({"record": str(path), **{key: values[key] for key in ("cut_short", "results", "maps")}})
 
 
 def _class_number(target: str, classes: Sequence[str]) -> int:

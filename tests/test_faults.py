@@ -17,6 +17,7 @@ import pytest
 import torch
 from files_of import contents
 from PIL import Image
+from recording import record_run
 from runs import tiny_run
 from threads import single_thread
 from tiny import tiny_config, tiny_sets
@@ -256,14 +257,15 @@ def test_read_only_folders_are_named_and_stay_as_they_are(tmp_path, capsys, whol
     assert same_bits(go_on(tmp_path / "run").model, whole)
 
 
-def test_a_record_is_not_written_where_one_may_not_write(tmp_path, capsys, finished):
+def test_a_record_is_not_written_where_one_may_not_write(tmp_path, finished):
     shutil.copytree(finished, tmp_path / "run")
     (tmp_path / "results").mkdir()
     lock_up(tmp_path / "results")
     (tmp_path / "run").chmod(0o755)
     with nobody(tmp_path):
         for to in ("results", "results/new"):
-            assert to in refused(capsys, "record", "run", "--to", to)
+            with pytest.raises(OSError, match=to):
+                record_run("run", "tiny", to)
     assert os.listdir(tmp_path / "results") == []
 
 
@@ -394,18 +396,16 @@ def test_a_damaged_file_of_a_finished_run_is_named_and_nothing_is_written(tmp_pa
             if rest is not None:
                 (out / name).write_bytes(rest)
             before = contents(tmp_path)
-            tried = (
-                ("record", out, "--to", tmp_path / "results"),
-                ("train", "--resume", "--device", "cpu", "--out", out),
-            )
-            for arguments in tried:
-                if (name, arguments[0]) == ("weights.safetensors", "record"):
-                    continue  # a record needs no weights
-                err = refused(capsys, *arguments)
-                assert (name.removesuffix(".jsonl") if rest is not None else str(out)) in err, (name, rest, arguments)
+            said = [refused(capsys, "train", "--resume", "--device", "cpu", "--out", out)]
+            if name != "weights.safetensors":  # a record needs no weights
+                with pytest.raises((ValueError, OSError)) as error:
+                    record_run(out, "tiny", tmp_path / "results")
+                said.append(str(error.value))
+            for err in said:
+                assert (name.removesuffix(".jsonl") if rest is not None else str(out)) in err, (name, rest, err)
             assert contents(tmp_path) == before
         (out / name).write_bytes(kept)
-    assert __main__.main(["record", str(out), "--to", str(tmp_path / "results"), "--name", "tiny"]) == 0
+    assert record_run(out, "tiny", tmp_path / "results").is_file()
 
 
 # --- two at once ------------------------------------------------------------------------------------------------------

@@ -23,19 +23,22 @@ from files_of import contents
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from recorded import literature
+from recorded import runs as runs_of_the_book
+from recorded.hard import check_hard_run
+from recording import record_run
 from runs import tiny_run
 from threads import single_thread
 from tiny import tiny_config, tiny_sets
 
 import lpa_core
-from lpa_core import __main__, literature, records
+from lpa_core import __main__
 from lpa_core.data.batches import Batches
 from lpa_core.data.digits import digits_in_clutter
 from lpa_core.data.image_set import normalise
 from lpa_core.data.pictures import read_picture
 from lpa_core.data.sources import load
 from lpa_core.hard.kinds import HardConfig
-from lpa_core.hard_records import check_record
 from lpa_core.look import look_at
 from lpa_core.metrics.baselines import centre_prior, random_maps, uniform_maps
 from lpa_core.metrics.intervals import cluster_interval
@@ -44,7 +47,6 @@ from lpa_core.models.builders import build
 from lpa_core.models.classifier import attention_maps
 from lpa_core.models.weights import load_weights
 from lpa_core.posthoc.methods import explain
-from lpa_core.recording import record_run
 from lpa_core.training import presets, sweeps
 from lpa_core.training.checkpoint import RunFolder, load_checkpoint, save_checkpoint
 from lpa_core.training.config import TrainConfig
@@ -658,14 +660,11 @@ def test_run_json_that_is_damaged(examples, figures, finished, tmp_path, capsys)
     def one(values):
         path.write_text(json.dumps(values))
         before, found = contents(tmp_path), 0
-        for arguments in (
-            ["record", "run", "--to", "results"],
-            ["train", "--resume", "--device", "cpu", "--out", "run"],
-        ):
-            code, _, err = command(capsys, tmp_path, *arguments)
-            assert code in (0, 2), (code, err)
-            found += code == 2
-            shutil.rmtree(tmp_path / "results", ignore_errors=True)
+        found += error_of(lambda: record_run(tmp_path / "run", "tiny", tmp_path / "results")) is not None
+        shutil.rmtree(tmp_path / "results", ignore_errors=True)
+        code, _, err = command(capsys, tmp_path, "train", "--resume", "--device", "cpu", "--out", "run")
+        assert code in (0, 2), (code, err)
+        found += code == 2
         assert contents(tmp_path) == before
         return found > 0
 
@@ -684,11 +683,11 @@ def test_records_that_are_altered(examples, figures, finished, tmp_path):
     def one(drawn):
         values, forged = drawn
         if forged and isinstance(values, dict):
-            values["digest"] = records.digest(values)
+            values["digest"] = runs_of_the_book.digest(values)
         (tmp_path / file.name).write_text(json.dumps(values))
         if values == whole:
             return False
-        error = error_of(lambda: records.read_record(tmp_path / file.name))
+        error = error_of(lambda: runs_of_the_book.read_run(tmp_path / file.name))
         assert error is None or f"{file.name} is not a record of a run" in str(error), error
         assert error is not None or forged, f"an altered record was read: {values}"
         return error is not None
@@ -702,11 +701,7 @@ def test_records_of_hard_attention_that_are_altered(examples, figures):
     whole = json.loads((ROOT / "book" / "results" / "hard-soft-0.json").read_text())
 
     def one(values):
-        try:
-            check_record(values)
-        except (ValueError, KeyError, TypeError):
-            return True
-        return False
+        return error_of(lambda: check_hard_run(values)) is not None
 
     attack(examples, figures, mutated(whole), one)
 
@@ -817,16 +812,6 @@ COMMANDS = {
             None: st.sampled_from(["picture.png", "results", "nowhere", "", "\x00", "run/run.json"]),
         },
     ),
-    "record": (
-        ["record", "run", "--to", "elsewhere"],
-        {
-            "--name": st.sampled_from(["A", "a b", "../x", "é", "\x00", "x/y", "a_b"]),
-            "--maps": BAD_NUMBER,
-            "--shipped": BAD_WORD.filter(bool),
-            "--to": st.sampled_from(["picture.png", "picture.png/x", "\x00"]),
-            None: st.sampled_from(["results", "nowhere", "picture.png", "", "\x00"]),
-        },
-    ),
 }
 
 
@@ -922,8 +907,8 @@ def test_no_loader_runs_what_it_loads(tmp_path, finished, figures, monkeypatch, 
             "load_weights": lambda: load_weights(bomb),
             "look_at": lambda: look_at(bomb, np.zeros((40, 40), dtype=np.uint8)),
             "load_checkpoint": lambda: load_checkpoint(bomb),
-            "read_record": lambda: records.read_record(tmp_path / "digits-tiny-3.json"),
-            "read_records": lambda: records.read_records(tmp_path),
+            "read_run": lambda: runs_of_the_book.read_run(tmp_path / "digits-tiny-3.json"),
+            "read_runs": lambda: runs_of_the_book.read_runs(tmp_path),
             "read_literature": lambda: literature.read_literature(tmp_path / "bomb.json"),
             "read_picture": lambda: read_picture(tmp_path / "bomb.png"),
             "attend_to": lambda: build(backbone),

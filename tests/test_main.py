@@ -96,14 +96,6 @@ def test_from_data_to_a_picture_of_attention(tmp_path, capsys, picture):
     with Image.open(png) as drawn:
         assert drawn.format == "PNG"
 
-    results = tmp_path / "results"
-    code, said, _ = run(capsys, "record", out, "--name", "tiny-dp", "--to", results, "--maps", 1)
-    assert (code, said["record"], said["cut_short"]) == (0, str(results / "digits-tiny-dp-3.json"), False)
-    assert said["results"]["test"] == trained["test"]
-    assert sorted(os.listdir(results)) == ["digits-tiny-dp-3.json", "digits-tiny-dp-3.png"]
-    assert "--maps must be at least 0" in refused(capsys, "record", out, "--maps", "-1")
-    assert "--shipped must be one of" in refused(capsys, "record", out, "--shipped", "nothing")
-
 
 @pytest.mark.parametrize(
     "options", [["--level", "2"], ["--method", "grad_cam"], ["--method", "saliency", "--target", "7"]]
@@ -344,14 +336,6 @@ def test_a_mistake_of_ours_keeps_its_traceback(monkeypatch, tmp_path, mistake):
     monkeypatch.setattr(_commands, "train", mistake)
     with pytest.raises((ValueError, TypeError, RuntimeError, KeyError)):
         __main__.main(["train", *TINY, "--out", str(tmp_path / "run")])
-
-
-def test_more_maps_than_pictures_are_refused(tmp_path, capsys):
-    out = tmp_path / "run"
-    assert run(capsys, "train", *TINY, "--out", out)[0] == 0
-    err = refused(capsys, "record", out, "--name", "tiny", "--to", tmp_path / "results", "--maps", 5000)
-    assert "maps must be at most 2000, the test pictures; got 5000" in err
-    assert not (tmp_path / "results").exists()
 
 
 def test_compile_is_a_switch(capsys, monkeypatch, tmp_path):

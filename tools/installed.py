@@ -12,7 +12,6 @@ this one (so that torch is not fetched again) but not the repository. There, out
     python tools/installed.py torch==2.11.0 torchvision==0.26.0     with these beside the package
 """
 
-import argparse
 import os
 import re
 import shutil
@@ -25,7 +24,8 @@ import venv
 import zipfile
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from repository import ROOT, tracked
+
 WORK = ROOT / "_build" / "installed"
 
 # Not needed by the core: figures, digits, other methods, widgets, progress bars, and what builds the book.
@@ -36,7 +36,7 @@ import sys
 sys.modules.update(dict.fromkeys({BLOCKED}))  # None: an import of it fails
 import torch
 import lpa_core
-from lpa_core import hard, metrics, posthoc, training, weights
+from lpa_core import hard, metrics, models, posthoc, training
 
 model = lpa_core.small_attention_net().eval()
 output = model.attend(torch.rand(2, 3, 40, 40))
@@ -66,19 +66,17 @@ def run(command: list[str], **options: object) -> str:
     return str(done.stdout)
 
 
-def build() -> tuple[Path, Path]:
-    """A source distribution, and the wheel that is built from it."""
+def build() -> list[Path]:
+    """The wheel and the source distribution that it is built from."""
     shutil.rmtree(WORK, ignore_errors=True)
     # From a copy: setuptools would leave build/ and rewrite the egg-info that an editable install lives on.
     source = WORK / "source"
-    files = run(["git", "ls-files", "-z"], cwd=ROOT).split("\0")
-    for name in filter(None, files):
-        if (ROOT / name).is_file():
-            (source / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, source / name)
+    for path in tracked(ROOT):
+        target = source / path.relative_to(ROOT)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, target)
     run([sys.executable, "-m", "build", "--no-isolation", "--outdir", str(WORK / "dist"), str(source)])
-    (wheel,), (archive,) = ((WORK / "dist").glob(pattern) for pattern in ("*.whl", "*.tar.gz"))
-    return wheel, archive
+    return sorted((WORK / "dist").iterdir(), reverse=True)
 
 
 def contents(distribution: Path) -> set[str]:
@@ -93,15 +91,9 @@ def contents(distribution: Path) -> set[str]:
 def missing(distribution: Path) -> list[str]:
     """What a distribution should hold and does not, or holds and should not."""
     held = contents(distribution)
-    wanted = {f"lpa_core/{path.relative_to(ROOT / 'lpa_core')}" for path in (ROOT / "lpa_core").rglob("*.py")}
-    wanted |= {
-        f"lpa_core/models/_weights/{path.name}"
-        for path in (ROOT / "lpa_core" / "models" / "_weights").glob("*.safetensors")
-    }
-    wanted |= {"lpa_core/py.typed"}
-    problems = sorted(f"without {name}" for name in wanted - held)
-    if not any(name.endswith("LICENSE") for name in held):
-        problems.append("without LICENSE")
+    own = {str(path.relative_to(ROOT)) for path in tracked(ROOT) if path.is_relative_to(ROOT / "lpa_core")}
+    problems = sorted(f"without {name}" for name in own - held)
+    problems += [] if any(name.endswith("LICENSE") for name in held) else ["without LICENSE"]
     if distribution.suffix == ".whl":
         problems += sorted(f"with {name}" for name in held if not name.startswith(("lpa_core/", "lpa_core-")))
     return problems
@@ -113,25 +105,18 @@ def examples() -> list[str]:
     return [block.replace('weights="DEFAULT"', "weights=None") for block in blocks]
 
 
-def environment(distribution: Path, folder: Path, others: list[str]) -> Path:
-    """A new environment with one distribution and ``others`` in it and the packages of this one beneath; its python."""
-    venv.create(folder, with_pip=False)
-    python = folder / "bin" / "python"
+def use(distribution: Path, folder: Path, others: list[str]) -> None:
+    """Install a distribution and ``others`` above the packages of this environment, and use it in an empty folder."""
+    venv.create(folder / "environment", with_pip=False)
+    python, empty = folder / "environment" / "bin" / "python", folder / "elsewhere"
+    empty.mkdir()
     site = Path(run([str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]).strip())
     # Path files of a folder that is named in a path file are not read: the editable install stays out of reach.
     (site / "beneath.pth").write_text(sysconfig.get_path("purelib") + "\n", encoding="utf8")
-    pip = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
-    run([*pip, "--no-deps", "--no-index", "--no-build-isolation", "--ignore-installed", str(distribution)])
+    pip = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-deps"]
+    run([*pip, "--ignore-installed", "--no-index", "--no-build-isolation", str(distribution)])
     if others:
-        run([*pip, "--no-deps", "--ignore-installed", *others])
-    return python
-
-
-def use(distribution: Path, folder: Path, others: list[str]) -> None:
-    """Install a distribution into a new environment and use it in an empty folder."""
-    python = environment(distribution, folder / "environment", others)
-    empty = folder / "elsewhere"
-    empty.mkdir()
+        run([*pip, "--ignore-installed", *others])
     settings = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
     settings |= {"OMP_NUM_THREADS": "1", "MPLBACKEND": "agg"}
 
@@ -152,18 +137,11 @@ def use(distribution: Path, folder: Path, others: list[str]) -> None:
     print(f"{distribution.name}: installed alone beside torch {torch}, {done}", flush=True)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("others", nargs="*", metavar="PACKAGE", help="packages to install there too, from the registry")
-    others = parser.parse_args().others
+if __name__ == "__main__":
     for distribution in build():
         if problems := missing(distribution):
             sys.exit(f"{distribution.name} is built {', '.join(problems)}")
         size = distribution.stat().st_size / 1e6
         print(f"{distribution.name}: {len(contents(distribution))} files, {size:.1f} MB", flush=True)
         with tempfile.TemporaryDirectory() as folder:
-            use(distribution, Path(folder).resolve(), others)
-
-
-if __name__ == "__main__":
-    main()
+            use(distribution, Path(folder).resolve(), sys.argv[1:])

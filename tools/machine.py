@@ -10,7 +10,12 @@ import psutil
 def described(*, gpu: bool = False) -> str:
     """Processor, cores that this process may use and, where ``gpu`` asks for it, the graphics card."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return f"{processor()}, {cores} core{'s' * (cores != 1)}, {graphics_card() if gpu else 'no GPU used'}"
+    card = "no GPU used"
+    if gpu:
+        import torch
+
+        card = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
+    return f"{processor()}, {cores} core{'s' * (cores != 1)}, {card}"
 
 
 def is_busy() -> bool:
@@ -26,9 +31,3 @@ def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
             if key.strip() == "model name" and value.strip():
                 return " ".join(value.replace("(R)", "").replace("(TM)", "").split())
     return platform.processor() or platform.machine()
-
-
-def graphics_card() -> str:
-    import torch
-
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"

@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -104,7 +105,9 @@ def key(notebook: nbformat.NotebookNode, scale: str, root: Path) -> str:
     """A hash of all that decides a chapter's outputs: its code, the package, the data files beside it, the versions."""
     prose = {".ipynb", ".md", ".bib", ".css", ".svg", ".pyc"}
     beside = sorted(
-        path for path in (root / "book").rglob("*") if path.suffix not in prose and "_ext" not in path.parts
+        path
+        for path in (root / "book").rglob("*")
+        if path.suffix not in prose and "_ext" not in path.parts and path.name != "opening.py"
     )
     return fingerprint(root, [scale, *(cell.source for cell in code_cells(notebook))], beside)
 
@@ -252,8 +255,8 @@ def fill_stage(root: Path) -> None:
 
 
 def stage_opening(root: Path) -> None:
-    """The figure of the first page, drawn anew when its code or the package has changed, and its code beside it."""
-    code, target = root / "tools" / "opening.py", root / "_build" / "executed" / "opening.png"
+    """The figure of the first page, drawn anew when its code, ``opening.py``, or the package has changed."""
+    code, target = stage_folder(root) / "book" / "opening.py", root / "_build" / "executed" / "opening.png"
     if not code.exists():
         return
     mark, own = target.with_suffix(".key"), fingerprint(root, [], [code])
@@ -263,8 +266,7 @@ def stage_opening(root: Path) -> None:
         environment = {**os.environ, **QUICK_ENVIRONMENT, "PYTHONPATH": path}
         subprocess.run([sys.executable, str(code), str(target)], cwd=root, env=environment, check=True)
         mark.write_text(own)
-    for file in (code, target):
-        shutil.copy(file, stage_folder(root) / "book" / file.name)
+    shutil.copy(target, code.with_suffix(".png"))
 
 
 def write(notebook: nbformat.NotebookNode, path: Path) -> None:
@@ -295,24 +297,22 @@ def in_256_colours(png: str) -> str:
     return smaller if len(smaller) < len(png) else png
 
 
-def stage(root: Path, only: Sequence[str], **how: Any) -> None:
-    """Run the chapters into ``_build/stage``, the folder that Jupyter Book builds; the sources stay as they are."""
+def stage(root: Path, only: Sequence[str], *, stored: bool = False, **how: Any) -> None:
+    """Run the chapters into ``_build/stage``, the folder that Jupyter Book builds; the sources stay as they are.
+
+    With ``stored`` they are not run and keep the outputs of the sources: for checks after ``check``, which compares.
+    """
     fill_stage(root)
     stage_opening(root)
-    executed = executed_chapters(root, only, **how)
+    if stored:
+        executed = {path: nbformat.read(root / path, as_version=4) for path in chapters(root, only)}
+    else:
+        executed = executed_chapters(root, only, **how)
+        times = json.loads((root / "_build" / "times.json").read_text(encoding="utf8"))
+        ran = {str(path): times[str(path)] for path in executed if str(path) in times}
+        (stage_folder(root) / "times.json").write_text(json.dumps(ran, indent=1) + "\n", encoding="utf8")
     for path, notebook in executed.items():
         write(lighter(notebook), stage_folder(root) / path)
-    times = json.loads((root / "_build" / "times.json").read_text(encoding="utf8"))
-    ran = {str(path): times[str(path)] for path in executed if str(path) in times}
-    (stage_folder(root) / "times.json").write_text(json.dumps(ran, indent=1) + "\n", encoding="utf8")
-
-
-def stage_stored(root: Path, only: Sequence[str]) -> None:
-    """As ``stage``, with the outputs that the sources hold: for checks that follow ``check``, which compared them."""
-    fill_stage(root)
-    stage_opening(root)
-    for path in chapters(root, only):
-        write(lighter(nbformat.read(root / path, as_version=4)), stage_folder(root) / path)
 
 
 def store(root: Path, only: Sequence[str], **how: Any) -> None:
@@ -365,10 +365,8 @@ def main() -> int:
     timeout = arguments.timeout or (TIMEOUT if arguments.scale == "quick" else 24 * 3600)
     if arguments.command == "check":
         return nbval(chapters(ROOT, arguments.chapters), ROOT, processes=arguments.processes, timeout=timeout)
-    if arguments.command == "stage" and arguments.stored:
-        stage_stored(ROOT, arguments.chapters)
-        return 0
-    {"stage": stage, "store": store, "run": run}[arguments.command](
+    command = {"stage": partial(stage, stored=arguments.stored), "store": store, "run": run}[arguments.command]
+    command(
         ROOT,
         arguments.chapters,
         scale=arguments.scale,

@@ -6,11 +6,7 @@ every score on the same test pictures of digits in clutter. Networks whose recor
 all anew. The chapter on judging maps reads these files, ``book/results/maps-*.json``.
 """
 
-import argparse
-import hashlib
-import json
 import math
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -19,20 +15,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import recording
 import torch
+from recorded.maps import checksum
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+from lpa_core import data, metrics, posthoc, training
+from lpa_core.metrics import insertion_deletion, interventions, likeness, randomisation, robustness
+from lpa_core.models import weights
+from lpa_core.training.presets import preset
 
-from lpa_core import data, metrics, posthoc, training  # noqa: E402
-from lpa_core._utils import provenance  # noqa: E402
-from lpa_core._utils.files import write_atomic  # noqa: E402
-from lpa_core.metrics import insertion_deletion, interventions, likeness, randomisation, robustness  # noqa: E402
-from lpa_core.models import weights  # noqa: E402
-from lpa_core.training.presets import preset  # noqa: E402
-
-FORMAT = 1
-RESULTS = ROOT / "book" / "results"
+RESULTS = recording.RESULTS
 LEVELS = 3
 # Row of the table -> keyword arguments of ``posthoc.explain``, others at their defaults (50 steps would take long).
 METHODS: dict[str, dict[str, Any]] = {
@@ -78,21 +70,12 @@ def shipped(name: str) -> tuple[torch.nn.Module, dict[str, Any]]:
 
 def control() -> tuple[torch.nn.Module, dict[str, Any]]:
     """The same network with uniform weights, trained by the same recipe and seed; its whole run goes on record."""
-    run = training.train(preset("quick", "digits", compatibility="uniform"), device="cpu", progress=False)
-    about = {key: run.info[key] for key in ("config", "commit", "versions", "device", "threads", "data", "parameters")}
     with tempfile.TemporaryDirectory() as folder:
-        train = data.load("digits", "train", n=1)
-        sha256 = weights.save_weights(
-            Path(folder, "weights.safetensors"),
-            run.model,
-            classes=train.classes,
-            mean=train.mean,
-            std=train.std,
-            scores={},
-            provenance={},
-        )
+        recipe = preset("quick", "digits", compatibility="uniform")
+        run = training.train(recipe, folder, device="cpu", progress=False)
+    about = {key: run.info[key] for key in ("config", "commit", "versions", "device", "threads", "data", "parameters")}
     return run.model, {
-        "sha256": sha256,
+        "sha256": run.info["sha256"],
         "config": run.model.config,
         "training": about | {"history": run.history},
         "results": run.results,
@@ -125,33 +108,28 @@ def measure(model: torch.nn.Module, test: data.ImageSet, settings: Settings) -> 
     rows |= {name: {"options": None} for name in BASELINES}
 
     n = settings.located
-    located = metrics.compare_maps(
-        maps, masks[:n], sources[:n], images=test.images[:n], clamp=True, seed=seed
-    )  # the positive part of signed maps counts for the energy
-    for row in located:
-        place = rows.setdefault(row.name, {"options": None})
-        place |= {score: plain(getattr(row, score)) for score in ("pointing", "energy", "iou")}
+    shown = test.images[:n]
+    # clamp: the positive part of signed maps counts for the energy
+    for row in metrics.compare_maps(maps, masks[:n], sources[:n], images=shown, clamp=True, seed=seed):
+        rows.setdefault(row.name, {"options": None}).update(plainly(row, "pointing", "energy", "iou"))
 
     n = settings.curves
     few = {name: each[:n] for name, each in maps.items()}
     options = {"steps": settings.steps, "baseline": settings.baseline, "clusters": sources[:n], "seed": seed}
     for curve in insertion_deletion.compare_curves(model, images[:n], few, **options):
-        rows[curve.name] |= {"insertion": plain(curve.insertion), "deletion": plain(curve.deletion)}
+        rows[curve.name] |= plainly(curve, "insertion", "deletion")
 
     n = settings.checked
     few, clusters = images[:n], sources[:n]
     for name in maps:
-        rows[name]["sanity"] = [
-            randomised(model, few, METHODS[name], clusters, seed + draw) for draw in range(settings.draws)
-        ]
+        draws = range(seed, seed + settings.draws)
+        rows[name]["sanity"] = [randomised(model, few, METHODS[name], clusters, draw) for draw in draws]
     for name, pair in sanity_of_baselines(n, seed).items():
-        row = likeness.similarity(name, *pair, clusters, seed=seed)
-        rows[name]["sanity"] = [{key: plain(getattr(row, key)) for key in LIKENESS}]
+        rows[name]["sanity"] = [plainly(likeness.similarity(name, *pair, clusters, seed=seed), *LIKENESS)]
     methods = {name: METHODS[name] for name in maps}
-    for row in robustness.sensitivity(
-        model, few, methods=methods, radius=settings.radius, samples=settings.samples, clusters=clusters, seed=seed
-    ):
-        rows[row.name]["change"] = plain(row.change)
+    noise: dict[str, Any] = {"radius": settings.radius, "samples": settings.samples}
+    for row in robustness.sensitivity(model, few, methods=methods, clusters=clusters, seed=seed, **noise):
+        rows[row.name] |= plainly(row, "change")
 
     many = slice(settings.answered)
     attack = {"epsilons": settings.epsilons, "mean": test.mean, "std": test.std, "seed": seed}
@@ -163,8 +141,7 @@ def measure(model: torch.nn.Module, test: data.ImageSet, settings: Settings) -> 
     attacks = [
         {
             "epsilon": epsilon,
-            "accuracy": plain(accurate.accuracy),
-            "noise_accuracy": plain(accurate.noise_accuracy),
+            **plainly(accurate, "accuracy", "noise_accuracy"),
             "stability": {name: plain(interval) for name, interval in maps_of.stability.items()},
         }
         for epsilon, maps_of, accurate in zip(settings.epsilons, steady, attacked, strict=True)
@@ -177,12 +154,7 @@ def measure(model: torch.nn.Module, test: data.ImageSet, settings: Settings) -> 
         "refused": refused,
         "attacks": attacks,
         "interventions": [
-            {
-                "change": row.change,
-                "level": row.level,
-                **{key: plain(getattr(row, key)) for key in ("accuracy", "fall", "changed")},
-            }
-            for row in changes
+            {"change": row.change, "level": row.level, **plainly(row, "accuracy", "fall", "changed")} for row in changes
         ],
     }
 
@@ -197,8 +169,7 @@ def randomised(
     network, *baselines = randomisation.randomisation_check(
         model, images, layers=[""], clusters=clusters, seed=seed, **options
     )
-    own = {key: plain(getattr(network, key)) for key in LIKENESS}
-    return own | {f"like {row.name}": plain(row.spearman) for row in baselines}
+    return plainly(network, *LIKENESS) | {f"like {row.name}": plain(row.spearman) for row in baselines}
 
 
 def sanity_of_baselines(n: int, seed: int) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
@@ -207,6 +178,11 @@ def sanity_of_baselines(n: int, seed: int) -> dict[str, tuple[torch.Tensor, torc
     random = (metrics.random_maps(n, size, seed=seed), metrics.random_maps(n, size, seed=seed + 1))
     centre = metrics.centre_prior(n, size)
     return {"random map": random, "centre prior": (centre, centre)}
+
+
+def plainly(row: Any, *scores: str) -> dict[str, Any]:
+    """Scores of a row by name."""
+    return {score: plain(getattr(row, score)) for score in scores}
 
 
 def plain(interval: metrics.Interval) -> list[float | int | None]:
@@ -225,14 +201,9 @@ def run(name: str, settings: Settings) -> None:
     test = data.load("digits", "test", n=max(settings.located, settings.answered))
     scores = measure(model, test, settings)
     record = {
-        "format": FORMAT,
+        "format": 1,
         "name": name,
-        "command": f"python tools/record_maps.py {name}",
-        "commit": provenance.commit(),
-        "versions": provenance.versions(),
-        "device": provenance.device_name(torch.device("cpu")),
-        "threads": torch.get_num_threads(),
-        "ended": provenance.now(),
+        **recording.origin(f"python tools/record_maps.py {name}"),
         "cpu_seconds": round(time.process_time() - started),
         "seed": settings.seed,
         "settings": asdict(settings),
@@ -241,15 +212,8 @@ def run(name: str, settings: Settings) -> None:
         **scores,
     }
     record["checksum"] = checksum(record)
-    RESULTS.mkdir(exist_ok=True)
-    write_atomic(path(name), json.dumps(record, allow_nan=False, ensure_ascii=False) + "\n")
+    recording.write_json(path(name), record)
     print(f"{name}: {record['cpu_seconds']} CPU seconds", flush=True)
-
-
-def checksum(record: dict[str, Any]) -> str:
-    """sha256 of all of a record but its checksum: a slip of the pen in a file is noticed."""
-    rest = {key: value for key, value in record.items() if key != "checksum"}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
 def path(name: str) -> Path:
@@ -257,13 +221,8 @@ def path(name: str) -> Path:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("names", nargs="*", default=list(NETWORKS), help=f"of {', '.join(NETWORKS)}; default: all")
-    parser.add_argument("--again", action="store_true", help="also networks whose record exists")
-    parser.add_argument("--threads", type=int, default=1, help="the shipped weights were trained with 1, the default")
-    arguments = parser.parse_args()
-    if unknown := set(arguments.names) - set(NETWORKS):
-        parser.error(f"there is no network {', '.join(sorted(unknown))}; there are {', '.join(NETWORKS)}")
+    threads = {"type": int, "default": 1, "help": "the shipped weights were trained with 1, the default"}
+    arguments = recording.asked(__doc__, NETWORKS, {"--threads": threads})
     torch.set_num_threads(arguments.threads)
     for name in arguments.names:
         if arguments.again or not path(name).exists():

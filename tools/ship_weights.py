@@ -10,8 +10,9 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from lpa_core.models.weights import load_weights, save_weights
 from lpa_core.recording import public_command
+
+from lpa_core.models.weights import load_weights, save_weights
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER, SOURCE = ROOT / "lpa_core" / "models" / "_weights", ROOT / "lpa_core" / "models" / "weights.py"

@@ -4,7 +4,6 @@ Every kind is trained on the same batches with the same optimiser and number of 
 look at is found (``KINDS``). All chance comes from the seed; equal configs give equal runs on equal hardware.
 """
 
-import math
 import time
 from dataclasses import asdict
 from typing import Any, NamedTuple
@@ -14,11 +13,16 @@ from torch import nn
 from tqdm import tqdm
 
 from .._utils.checks import check_count
+from .._utils.device import pick_device
 from .._utils.seeding import generator, own_random_state
 from ..data.batches import Batches
 from ..data.image_set import ImageSet
-from .kinds import KINDS, HardConfig, build_model, for_each_draw, look, loss_of
+from ..training.loop import one_cycle
+from .kinds import KINDS, HardConfig, build_model, look, loss_of
 from .scoring import score, shown
+from .seen import for_each_draw
+
+WARMUP = 0.1  # the share of all steps in which the learning rate rises
 
 
 class HardRun(NamedTuple):
@@ -37,6 +41,7 @@ def train_hard(
     *,
     watch: ImageSet | None = None,
     every: int = 100,
+    device: str | torch.device = "cpu",
     progress: bool = True,
 ) -> HardRun:
     """Train as ``config`` says; score on ``test`` once, at the end.
@@ -45,24 +50,28 @@ def train_hard(
     wall, and of this process on all its cores), means of accuracy and reward since the last entry, and, with ``watch``
     (validation pictures), their scores and where the first six are looked at. The caller's random state is not touched.
 
-    Raises: ValueError as ``Batches``; FloatingPointError when the loss is no longer finite.
+    ``device`` is where it trains: the recorded runs are of a CPU. The first weights and the draws come from the CPU's
+    generators in any case.
+
+    Raises: ValueError as ``Batches``, and on a ``device`` that is not there; FloatingPointError when the loss is no
+        longer finite.
     """
     check_count("every", every)
-    cpu = torch.device("cpu")
-    with own_random_state(cpu, config.seed):
-        model = build_model(config, len(train.classes)).to(memory_format=torch.channels_last)  # the faster on a CPU
+    place = pick_device(device)
+    with own_random_state(place, config.seed):
+        model = build_model(config, len(train.classes)).to(place).to(memory_format=torch.channels_last)  # faster
         chance = generator("look", config.seed)
         optimiser = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
-        batches = Batches(train, config.batch_size, seed=config.seed)
+        batches = Batches(train, config.batch_size, seed=config.seed, device=place)
         history: list[dict[str, Any]] = []
-        spent, sums = [0.0, 0.0], torch.zeros(3)
+        spent, sums = [0.0, 0.0], torch.zeros(3, device=place)
         clocks = _clocks()
         for step in tqdm(range(config.steps), disable=not progress, unit="step"):
             if step % len(batches) == 0:
                 stream = batches.epoch(step // len(batches))
             images, labels = next(stream)
             for group in optimiser.param_groups:
-                group["lr"] = _one_cycle(config, step)
+                group["lr"] = one_cycle(config.lr, step, config.steps, warmup=WARMUP)
             seen = look(model, images.contiguous(memory_format=torch.channels_last), config, chance)
             loss, reward = loss_of(seen, labels, config)
             if not bool(loss.isfinite()):
@@ -72,7 +81,7 @@ def train_hard(
             nn.utils.clip_grad_norm_(model.parameters(), 5.0)
             optimiser.step()
             right = (seen.logits.detach().argmax(dim=1) == for_each_draw(labels, seen)).float().mean()
-            entropy = torch.zeros(()) if seen.entropy is None else seen.entropy.detach().mean()
+            entropy = torch.zeros((), device=place) if seen.entropy is None else seen.entropy.detach().mean()
             sums += torch.stack([right, reward.mean(), entropy])
             if (step + 1) % every == 0 or step + 1 == config.steps:
                 spent = [total + now - before for total, now, before in zip(spent, _clocks(), clocks, strict=True)]
@@ -93,7 +102,7 @@ def record(run: HardRun, **about: Any) -> dict[str, Any]:
     return {
         "format": 1,
         "config": asdict(run.config),
-        "kind": KINDS[run.config.kind],
+        "kind": KINDS[run.config.kind].about,
         "results": _rounded(run.results),
         "seconds": run.history[-1]["seconds"],
         "cpu_seconds": run.history[-1]["cpu_seconds"],
@@ -105,13 +114,6 @@ def record(run: HardRun, **about: Any) -> dict[str, Any]:
 def _clocks() -> tuple[float, float]:
     """Time on the wall, and time of this process on all its cores: the second does not count what others do."""
     return time.perf_counter(), time.process_time()
-
-
-def _one_cycle(config: HardConfig, step: int) -> float:
-    rise = 0.1 * config.steps
-    if step < rise:
-        return config.lr * (step + 1) / (rise + 1)
-    return config.lr * 0.5 * (1 + math.cos(math.pi * (step - rise) / (config.steps - rise)))
 
 
 def _rounded(values: dict[str, float]) -> dict[str, float]:

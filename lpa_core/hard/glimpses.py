@@ -17,7 +17,7 @@ from .._utils.checks import check_count
 from ..attention import dot_scores
 from ..models.trunk import check_images, conv_bn_relu
 from .reinforce import Choice, choose
-from .windows import check_window, crop, saliency
+from .windows import check_window, crop, window_saliency
 
 
 class GlimpseOutput(NamedTuple):
@@ -139,7 +139,7 @@ class LocationNetwork(nn.Module):
         """The keys of all windows: computed once a picture, however many glimpses follow."""
         size = (self.shrink * self.reach,) * 2
         check_window(size, images.shape[-2:])
-        stands_out = saliency(images, size, stride=self.shrink)
+        stands_out = window_saliency(images, size, stride=self.shrink)
         return torch.cat([self.keys(self.features(images)), stands_out[:, None]], dim=1)
 
     def forward(
@@ -234,3 +234,8 @@ class RecurrentAttention(nn.Module):
 
     def forward(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b classes"]:
         return self.attend(images).logits
+
+    def positions(self, height: int, width: int) -> int:
+        """At how many places numbers of one picture are read: cells of the coarse view, pixels of all patches."""
+        sensor, shrink = self.glimpse_network.sensor, self.location_network.shrink
+        return (height // shrink) * (width // shrink) + self.glimpses * sensor.scales * sensor.size**2

@@ -6,7 +6,7 @@ policy is trained by REINFORCE: it makes windows more probable that were followe
 
 Windows are named by their top-left corner (row, column) in pixels; their size is (height, width). With ``stride`` s
 the corners are (0, 0), (0, s), ..., (s, 0), ...: a grid of ``rows`` x ``columns`` windows. The relaxations, which put
-something smooth in the place of the choice, are in ``relaxed``; several glimpses are in ``glimpses``.
+something smooth in the place of the choice, are in ``relaxations``; several glimpses are in ``glimpses``.
 """
 
 from typing import NamedTuple
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from .._utils.checks import check_count
 from ..models.trunk import check_images, conv_bn_relu
 from .reinforce import choose
-from .windows import check_size_of_window, check_window, crop, saliency, window_boxes
+from .windows import check_size_of_window, check_window, crop, window_boxes, window_saliency
 
 
 class HardOutput(NamedTuple):
@@ -39,8 +39,8 @@ class CropPolicy(nn.Module):
     and a last one, as large as a window, adds up what a learned pattern finds in each. One cell of the coarse view is
     one step of a window, so ``shrink`` is the stride. Pixels beyond the last whole cell are not looked at.
 
-    The pattern begins at zero, so that an untrained policy goes by ``saliency`` alone: it tries windows in which there
-    is something. ``gain``, itself learned, begins at the argument ``saliency``; 0 makes every window equally probable.
+    The pattern begins at zero, so that an untrained policy goes by ``window_saliency`` alone: it tries windows in which
+    there is something. ``gain``, itself learned, begins at the argument ``saliency``; 0 makes all equally probable.
     (A classifier that is shown windows by lot sees a digit in one of ten and learns nothing for a long time; and while
     it knows nothing, no window is better than another.)
 
@@ -93,7 +93,7 @@ class CropPolicy(nn.Module):
         near = self.near(images)
         far = nn.functional.interpolate(self.far(near), size=near.shape[2:], mode="nearest")
         features = nn.functional.relu(near + far)
-        scores = self.score(features)[:, 0] + self.gain * saliency(images, self.size, stride=self.shrink)
+        scores = self.score(features)[:, 0] + self.gain * window_saliency(images, self.size, stride=self.shrink)
         return scores, self.expect(features.detach().mean(dim=(2, 3)))[:, 0]
 
 
@@ -156,6 +156,10 @@ class HardAttention(nn.Module):
 
     def forward(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b classes"]:
         return self.attend(images).logits
+
+    def positions(self, height: int, width: int) -> int:
+        """At how many places numbers of one picture are read: cells of the coarse view, and pixels of the window."""
+        return (height // self.stride) * (width // self.stride) + self.size[0] * self.size[1]
 
 
 def window_classifier(num_classes: int, size: tuple[int, int], *, in_channels: int = 3) -> nn.Sequential:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from .._utils.checks import check_count
 
-Baseline = Literal["none", "mean"]
+ConstantBaseline = Literal["none", "mean"]
 
 
 class Choice(NamedTuple):
@@ -48,7 +48,7 @@ def reinforce_loss(
     log_prob: Float[Tensor, " b"],
     reward: Float[Tensor, " b"],
     *,
-    baseline: Baseline | Float[Tensor, " b"] = "none",
+    baseline: ConstantBaseline | Float[Tensor, " b"] = "none",
     entropy: Float[Tensor, " b"] | None = None,
     entropy_weight: float = 0.0,
 ) -> Float[Tensor, ""]:
@@ -82,7 +82,9 @@ def reinforce_loss(
     elif baseline == "none":
         expected = torch.zeros_like(reward)
     else:
-        raise ValueError(f"baseline must be {', '.join(map(repr, get_args(Baseline)))} or a tensor; got {baseline!r}")
+        raise ValueError(
+            f"baseline must be {', '.join(map(repr, get_args(ConstantBaseline)))} or a tensor; got {baseline!r}"
+        )
     if not 0 <= entropy_weight < float("inf") or (entropy_weight and entropy is None):
         raise ValueError(f"entropy_weight must be at least 0, and needs entropy above 0; got {entropy_weight}")
     loss = -((reward - expected) * log_prob).mean()

@@ -40,6 +40,12 @@ def window_boxes(corners: Int64[Tensor, "b 2"], size: tuple[int, int]) -> Int64[
     return torch.cat([corners, corners + corners.new_tensor(size)], dim=1)
 
 
+def every_window(picture: tuple[int, int], size: tuple[int, int], stride: int) -> Int64[Tensor, "n 4"]:
+    """All windows of a picture as boxes, row by row. Raises: ValueError on a window larger than the picture."""
+    rows, columns = grid(picture, size, stride)
+    return window_boxes(torch.cartesian_prod(torch.arange(rows) * stride, torch.arange(columns) * stride), size)
+
+
 def box_iou(boxes: Int64[Tensor, "b 4"], others: Int64[Tensor, "b 4"]) -> Float[Tensor, " b"]:
     """Intersection over union of pairs of boxes (top, left, bottom, right; half-open), in [0, 1].
 
@@ -69,7 +75,7 @@ def heaviest_window(maps: Float[Tensor, "b h w"], size: tuple[int, int], *, stri
     return torch.stack([best // columns, best % columns], dim=1) * stride
 
 
-def saliency(
+def window_saliency(
     images: Float[Tensor, "b c h w"], size: tuple[int, int], *, stride: int = 1
 ) -> Float[Tensor, "b rows columns"]:
     """How much every window differs from its picture's mean colour: without learning, a first guess where to look.
@@ -88,11 +94,11 @@ def saliency(
     return centred / (centred.square().mean(dim=(1, 2), keepdim=True).sqrt() + 1e-6)
 
 
-def check_size_of_window(size: tuple[int, int]) -> None:
+def check_size_of_window(size: tuple[int, int], name: str = "size") -> None:
     if len(size) != 2:
-        raise ValueError(f"size must be (height, width); got {size!r}")
+        raise ValueError(f"{name} must be (height, width); got {size!r}")
     for value in size:
-        check_count("size", value)
+        check_count(name, value)
 
 
 def check_window(size: tuple[int, int], picture: tuple[int, ...]) -> None:

@@ -2,7 +2,7 @@
 
 from .config import Schedule, TrainConfig
 from .evaluation import evaluate
-from .loop import State, cutmix, fit, learning_rate, update_average
+from .loop import State, cutmix, fit, learning_rate, one_cycle, update_average
 from .presets import PRESETS, preset
 from .run import Run, train
 from .sets import Sets, load_sets
@@ -28,6 +28,7 @@ __all__ = [
     "learning_rate",
     "load_sets",
     "named",
+    "one_cycle",
     "preset",
     "sweep",
     "train",

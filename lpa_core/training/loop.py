@@ -122,11 +122,16 @@ def learning_rate(config: TrainConfig, step: int, steps_per_epoch: int) -> float
         return config.lr
     if config.schedule == "halving":
         return config.lr * 0.5 ** (step // steps_per_epoch // 25) / (1 + 1e-7 * step)
-    steps = config.epochs * steps_per_epoch
-    rise = config.warmup * steps
+    return one_cycle(config.lr, step, config.epochs * steps_per_epoch, warmup=config.warmup)
+
+
+def one_cycle(peak: float, step: int, steps: int, *, warmup: float) -> float:
+    """The learning rate of a step (0 is the first) of ``steps``: a straight rise to ``peak`` over the share ``warmup``
+    of them, then half a cosine to 0."""
+    rise = warmup * steps
     if step < rise:
-        return config.lr * (step + 1) / (rise + 1)
-    return config.lr * 0.5 * (1 + math.cos(math.pi * (step - rise) / (steps - rise)))
+        return peak * (step + 1) / (rise + 1)
+    return peak * 0.5 * (1 + math.cos(math.pi * (step - rise) / (steps - rise)))
 
 
 def decay_groups(model: nn.Module, config: TrainConfig) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 import logging
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -55,11 +55,15 @@ class Job(NamedTuple):
 
 
 class Swept(NamedTuple):
-    """The folders of a sweep's runs: finished by now, stopped or not begun, and failed (with the reason)."""
+    """The folders of a sweep's runs: finished by now, stopped or not begun, and failed (with the reason).
+
+    ``hook_failed`` says for which finished runs ``on_finished`` raised an exception, and which.
+    """
 
     finished: list[str]
     left: list[str]
     failed: dict[str, str]
+    hook_failed: dict[str, str]
 
 
 def named(name: str) -> list[Job]:
@@ -94,8 +98,7 @@ def sweep(
     out: str | Path,
     *,
     minutes: float | None = None,
-    to: str | Path | None = None,
-    maps: int = 0,
+    on_finished: Callable[[Job, Path], object] | None = None,
     command: str | None = None,
     **how: Any,
 ) -> Swept:
@@ -106,7 +109,8 @@ def sweep(
 
     Args:
         minutes: stop after so long, within a run if need be; the same call goes on from there.
-        to: the folder for a record of each finished run; ``maps``: pictures of maps in it, where there is attention.
+        on_finished: called as ``on_finished(job, run_folder)`` with each finished run, those of earlier calls too. What
+            it raises is reported at the end and stops no later run.
         command: the command line to record with each run.
         how: ``root``, ``download``, ``device``, ``progress``, ``checkpoint_seconds`` of ``train``.
 
@@ -119,6 +123,7 @@ def sweep(
     jobs, started = [*jobs], time.monotonic()
     finished: list[str] = []
     failed: dict[str, str] = {}
+    hook_failed: dict[str, str] = {}
     for number, job in enumerate(jobs, start=1):
         rest = None if minutes is None else minutes - (time.monotonic() - started) / 60
         if rest is not None and rest <= 0:
@@ -126,7 +131,7 @@ def sweep(
         logger.info("%d of %d: %s", number, len(jobs), job.folder)
         folder = Path(out) / job.folder
         try:
-            run = train(job.config, folder, resume=True, minutes=rest, command=command, **how)
+            train(job.config, folder, resume=True, minutes=rest, command=command, **how)
         except TimeUp:
             break
         except BlockingIOError:
@@ -136,11 +141,11 @@ def sweep(
             failed[job.folder] = str(error)
             continue
         finished.append(job.folder)
-        if to is not None and not (Path(to) / f"{job.config.data}-{job.folder}.json").exists():
-            shown = maps if run.model.estimators else 0
-            place = {key: how[key] for key in ("root", "download") if key in how}
-            from ..recording import record_run
-
-            record_run(folder, job.name, to, maps=shown, **place)
+        if on_finished is not None:
+            try:
+                on_finished(job, folder)
+            except Exception as error:  # whatever it is: the runs to come are worth more
+                hook_failed[job.folder] = f"{type(error).__name__}: {error}"
+                logger.warning("%s is finished, but what follows it failed: %s", job.folder, hook_failed[job.folder])
     left = [job.folder for job in jobs if job.folder not in {*finished, *failed}]
-    return Swept(finished, left, failed)
+    return Swept(finished, left, failed, hook_failed)

@@ -5,7 +5,6 @@ import re
 from collections import Counter
 from collections.abc import Callable
 
-import bootstrap
 import nbformat
 import notebooks
 import numpy as np
@@ -75,7 +74,7 @@ def a_good_notebook() -> NotebookNode:
     }
     cells = [
         new_markdown_cell("# A title\n\nProse."),
-        code(bootstrap.source(repository.address())),
+        code(repository.first_cell(repository.address())),
         code('import os\n\nscale = os.environ.get("LPA_SCALE", "quick")', tags=["parameters"]),
         code("print(0.25)", new_output("stream", name="stdout", text="0.25\n"), tags=["nbval-check-output"]),
         code(

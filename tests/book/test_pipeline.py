@@ -148,8 +148,7 @@ def test_a_chapter_that_was_left_out_has_no_time_in_this_build(root):
 
 
 def test_the_opening_figure_is_drawn_when_its_code_or_the_package_changes(root):
-    code, drawn = root / "tools/opening.py", root / "_build/stage/book/opening.png"
-    code.parent.mkdir()
+    code, drawn = root / "book/opening.py", root / "_build/stage/book/opening.png"
     code.write_text("import sys, time\nopen(sys.argv[1], 'w').write(str(time.time_ns()))\n")
 
     def draw():

@@ -1,12 +1,10 @@
-"""The tools that build, install and audit the package notice what they are there for."""
+"""The tools that build and install the package notice what they are there for."""
 
 import io
 import tarfile
 import zipfile
 
-import audit
 import installed
-import mutants
 import pytest
 
 NAMES = sorted(
@@ -47,36 +45,3 @@ def test_the_examples_of_the_readme_need_no_network():
     blocks = installed.examples()
     assert len(blocks) >= 3
     assert [block for block in blocks if "DEFAULT" in block] == []
-
-
-def test_an_audit_says_what_was_found_and_what_was_not_asked():
-    unknown = {"name": "a", "skip_reason": "not found"}
-    clean = {"name": "b", "version": "1", "vulns": []}
-    bad = {"name": "c", "version": "2", "vulns": [{"id": "CVE-1", "fix_versions": ["3"]}]}
-    for packages in (None, [], [unknown]):
-        assert audit.summary(packages) == (
-            "The registry says nothing about vulnerabilities: nothing was audited.",
-            False,
-        )
-    assert audit.summary([unknown, clean]) == ("1 of 2 locked packages audited, 0 known vulnerabilities", False)
-    text, found = audit.summary([unknown, clean, bad])
-    assert text.splitlines() == ["2 of 3 locked packages audited, 1 known vulnerabilities", "c 2: CVE-1, mended in 3"]
-    assert found
-
-
-def test_the_modules_to_mutate_and_their_tests_exist():
-    assert {"attention", "metrics", "hard", "posthoc"} <= set(mutants.TARGETS)
-    for module, tests in mutants.TARGETS.items():
-        assert (mutants.ROOT / "lpa_core" / f"{module}.py").is_file()
-        assert all((mutants.ROOT / "tests" / f"{name}.py").is_file() for name in tests)
-
-
-def test_mutants_are_made_and_shown(tmp_path):
-    names = mutants.prepare("chance", tmp_path / "package")
-    assert len(names) > 5
-    assert len(set(names)) == len(names)
-    shown = mutants.differences(tmp_path / "package" / "lpa_core" / "chance.py", names)
-    assert shown.count("# x") == len(names)
-    assert "\n-" in shown
-    assert "\n+" in shown
-    assert not (tmp_path / "package" / "lpa_core" / "__pycache__").exists()

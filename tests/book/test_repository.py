@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import tomllib
 
-import bootstrap
 import nbformat
 import notebooks
 import pytest
@@ -129,8 +128,8 @@ def test_setting_the_address_twice_leaves_nothing_of_the_first(clone):
     urls = tomllib.loads((clone / "pyproject.toml").read_text())["project"]["urls"]
     assert urls == {"Repository": "https://github.com/two/second"}
     (chapter,) = (clone / "book").glob("*.ipynb")
-    first = bootstrap.first_code_cell(nbformat.read(chapter, as_version=4))
-    assert first.source == bootstrap.source("https://github.com/two/second")
+    first = repository.first_code_cell(nbformat.read(chapter, as_version=4))
+    assert first.source == repository.first_cell("https://github.com/two/second")
     assert not [path.name for path in files(clone) if "one/first" in path.read_text()]
 
 

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from lpa_core.hard_records import read_records
 
 from lpa_core.data.digits import digits_in_clutter
 from lpa_core.data.image_set import ImageSet
@@ -14,7 +15,6 @@ from lpa_core.hard.experiment import train_hard
 from lpa_core.hard.kinds import KINDS, HardConfig, Look, loss_of
 from lpa_core.hard.model import HardAttention
 from lpa_core.hard.windows import saliency
-from lpa_core.hard_records import read_records
 
 SMALL = {"hidden": 8, "size": 6, "scales": 2, "glimpses": 2}
 

@@ -3,7 +3,8 @@
 import copy
 import json
 
-from lpa_core.records import digest
+from recorded.runs import digest
+
 from lpa_core.training.config import TrainConfig
 from lpa_core.training.run import train
 

@@ -6,13 +6,13 @@ import shutil
 from pathlib import Path
 
 import pytest
+from recorded.hard import COMMON, check_hard_run, deciding, lines, read_hard_runs
 
 from lpa_core import data
-from lpa_core.hard_records import COMMON, check_record, deciding, lines, read_records
 
 FOLDER = Path(__file__).resolve().parents[2] / "book" / "results"
-RECORDS = read_records(FOLDER)
-FILES = sorted(FOLDER.glob("hard-*-[0-9].json"))
+RECORDS = read_hard_runs(FOLDER)
+FILES = sorted(FOLDER.glob("hard-*-*.json"))
 TABLE = ("hard", "random", "salient", "soft", "uniform")
 
 
@@ -27,7 +27,9 @@ def test_runs_to_compare_differ_in_what_they_compare():
     runs = [run for group in RECORDS.values() for run in group]
     assert len({json.dumps(run["data"], sort_keys=True) for run in runs}) == 1
     recipe = [
-        {key: run["config"][key] for key in COMMON if key != "kind"} for name in TABLE for run in RECORDS.get(name, [])
+        {key: value for key, value in deciding(run["config"]).items() if key in COMMON and key != "kind"}
+        for name in TABLE
+        for run in RECORDS.get(name, [])
     ]
     assert all(each == recipe[0] for each in recipe)
     assert all(len(run["commit"]) == 40 for run in runs)
@@ -78,7 +80,7 @@ def test_an_altered_number_is_refused_or_shown(path, by):
     """No number of the table is anywhere but in the records: changing one there changes the table, or is refused."""
     changed = altered(RECORDS["hard"][0], path, by)
     try:
-        check_record(changed)
+        check_hard_run(changed)
     except ValueError:
         return
     assert path[0] == "results"  # what can be counted again is refused, whatever the change
@@ -100,10 +102,10 @@ def test_an_altered_number_is_refused_or_shown(path, by):
         (("cpu_seconds",), 1.0, "cpu_seconds must be the history's last"),
         (("history", 3, "step"), 1, "step must rise"),
         (("history", 3, "seconds"), 0.0, "seconds must rise"),
-        (("history", 2, "validation_accuracy"), 0.1234, "is not a share of 500 pictures"),
+        (("history", 2, "validation_accuracy"), 0.1234, "a whole number of 500 pictures"),
         (("history", 2, "windows", 0, 0, 0), 30, "windows must be of"),
         (("results", "accuracy"), 0.5, "near the last one on validation"),
-        (("results", "accuracy"), 0.97012, "is not a share of 2000 pictures"),
+        (("results", "accuracy"), 0.97012, "a whole number of 2000 pictures"),
         (("results",), {"accuracy": 0.97}, "accuracy, hit and iou"),
     ],
     ids=lambda value: ".".join(map(str, value)) if isinstance(value, tuple) else None,
@@ -115,17 +117,17 @@ def test_a_record_that_contradicts_itself_is_refused(path, value, message):
         part = part[key]
     part[path[-1]] = value
     with pytest.raises(ValueError, match=message):
-        check_record(record)
+        check_hard_run(record)
 
 
 def test_reading_names_the_file_that_is_wrong(tmp_path):
-    assert read_records(tmp_path) == {}
+    assert read_hard_runs(tmp_path) == {}
     shutil.copy(FOLDER / "hard-hard-0.json", tmp_path / "hard-hard-1.json")
-    with pytest.raises(ValueError, match=r"hard-hard-1\.json.*seed 0"):
-        read_records(tmp_path)
+    with pytest.raises(ValueError, match=r"hard-hard-1\.json.*it holds hard-hard-0"):
+        read_hard_runs(tmp_path)
     (tmp_path / "hard-hard-1.json").write_text("{}")
     with pytest.raises(ValueError, match=r"hard-hard-1\.json is not a record"):
-        read_records(tmp_path)
+        read_hard_runs(tmp_path)
 
 
 def test_runs_of_one_name_differ_in_their_seed_alone():

@@ -2,8 +2,7 @@ import json
 from pathlib import Path
 
 import pytest
-
-from lpa_core.literature import read_literature
+from recorded.literature import read_literature
 
 FILE = Path(__file__).parents[2] / "book" / "results" / "literature.json"
 
@@ -25,12 +24,12 @@ def test_the_papers_gain_is_the_difference_of_its_two_numbers():
     ("change", "message"),
     [
         (lambda v: v["entries"][0].update(source="hearsay"), "entry 1: source 'hearsay' must be listed"),
-        (lambda v: v["entries"][1].pop("source"), "entry 2: must have network"),
-        (lambda v: v["entries"][0].update(note="best of ten"), "entry 1: must have network"),
+        (lambda v: v["entries"][1].pop("source"), "entry 2: fields: source missing"),
+        (lambda v: v["entries"][0].update(note="best of ten"), "entry 1: fields: unknown note"),
         (lambda v: v["entries"][2].update(error=0.93e3), "entry 3: error must be between 0 and 100"),
         (lambda v: v["sources"]["paper"].pop("url"), "must be listed with a title and an address"),
         (lambda v: v["sources"].update(blog={"title": "x", "url": "https://x"}), "sources without a number: blog"),
-        (lambda v: v.update(format=2), "must have format 1"),
+        (lambda v: v.update(format=2), "format must be 1"),
     ],
 )
 def test_a_number_without_a_source_is_refused(tmp_path, change, message):

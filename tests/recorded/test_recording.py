@@ -3,12 +3,12 @@ import json
 import os
 
 import pytest
+from recorded.runs import read_run
+from recording import MOST_BYTES, public_command, record, record_run
 from runs import CONFIG, tiny_run
 from threads import single_thread
 
-from lpa_core import records
 from lpa_core.data.sources import load
-from lpa_core.recording import MOST_BYTES, public_command, record, record_run
 from lpa_core.training.run import train
 
 
@@ -33,7 +33,7 @@ def test_a_record_holds_the_run_and_where_it_comes_from(tmp_path, run):
     }
     assert (values["cut_short"], values["maps"]) == (False, None)
     assert values["command"] == "python -m lpa_core train --data digits --limit 64 --out runs/tiny-pc"
-    assert records.read_record(path).config == CONFIG
+    assert read_run(path).config == CONFIG
     assert os.listdir(tmp_path / "results") == [path.name]
 
 

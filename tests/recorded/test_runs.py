@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from recorded import runs as records
+from recorded.runs import NOT_RUN, check_run, difference, digest, read_run, read_runs, runs_of, table
+from recording import MOST_BYTES, record, write
 from runs import tiny_run, varied
 from threads import single_thread
 
-from lpa_core import records
 from lpa_core.data.sources import load
 from lpa_core.models.weights import load_weights
-from lpa_core.recording import MOST_BYTES, record, write
-from lpa_core.records import NOT_RUN, check, difference, digest, read_record, read_records, runs_of, table
 from lpa_core.training.evaluation import evaluate
 
 
@@ -28,7 +28,7 @@ def values(tmp_path_factory):
 def place(folder, *some):
     for one in some:
         (folder / f"{records.stem(one)}.json").write_text(json.dumps(one))
-    return read_records(folder)
+    return read_runs(folder)
 
 
 def numbers(value, path=()):
@@ -110,30 +110,30 @@ def test_what_contradicts_the_rest_is_refused_even_with_a_new_digest(values, pat
     new = altered(values, path, change)
     new["digest"] = digest(new)
     with pytest.raises(ValueError, match=message):
-        check(new)
+        check_run(new)
 
 
 @pytest.mark.parametrize("field", records.FIELDS)
 def test_a_missing_field_is_refused(values, field):
     new = {key: value for key, value in values.items() if key != field}
     with pytest.raises(ValueError, match=f"fields: {field} missing"):
-        check(new)
+        check_run(new)
 
 
 def test_a_file_under_another_name_is_refused(tmp_path, values):
     (tmp_path / "digits-best-0.json").write_text(json.dumps(values))
     with pytest.raises(ValueError, match=r"digits-best-0\.json is not a record of a run: it holds digits-tiny-3"):
-        read_records(tmp_path)
+        read_runs(tmp_path)
     (tmp_path / "digits-best-0.json").write_text("{")
     with pytest.raises(ValueError, match=r"digits-best-0\.json is not a record"):
-        read_record(tmp_path / "digits-best-0.json")
+        read_run(tmp_path / "digits-best-0.json")
 
 
 def test_other_files_of_the_folder_are_left_alone(tmp_path, values):
     (tmp_path / "literature.json").write_text("{}")
     (tmp_path / "hard-soft-0.json").write_text("{}")
     assert len(place(tmp_path, values)) == 1
-    assert read_records(tmp_path / "nowhere") == []
+    assert read_runs(tmp_path / "nowhere") == []
 
 
 def test_a_run_trained_on_everything_has_no_validation(values):
@@ -143,11 +143,11 @@ def test_a_run_trained_on_everything_has_no_validation(values):
     for entry in new["history"]:
         entry["validation_loss"] = entry["validation_accuracy"] = None
     new["digest"] = digest(new)
-    check(new)
+    check_run(new)
     new["history"][0]["validation_accuracy"] = 0.5
     new["digest"] = digest(new)
     with pytest.raises(ValueError, match="nothing was held out"):
-        check(new)
+        check_run(new)
 
 
 # --- tables -----------------------------------------------------------------------------------------------------------
@@ -216,7 +216,7 @@ def test_a_difference_is_paired_by_seed_with_an_interval_of_student(tmp_path, va
     found = difference(place(tmp_path, *made), "one", "two", data="digits")
     assert found.seeds == (0, 1, 2)
     assert found.points == pytest.approx(100 * 4 / 64)  # gains of 4, 2 and 6 pictures: mean 4, standard deviation 2
-    half = 4.303 * (100 * 2 / 64) / 3**0.5
+    half = 4.302652729911275 * (100 * 2 / 64) / 3**0.5
     assert (found.low, found.high) == (pytest.approx(found.points - half), pytest.approx(found.points + half))
     assert str(found) == "+6.25 points, 95 % interval -1.51 to +14.01 (3 seeds)"
 
@@ -241,12 +241,12 @@ RESULTS = Path(__file__).parents[2] / "book" / "results"
 
 
 def test_the_records_of_the_book_are_whole_and_runs_of_one_name_belong_together():
-    found = read_records(RESULTS)
+    found = read_runs(RESULTS)
     for name, data in {(run.name, run.data) for run in found}:
         assert runs_of(found, name, data=data)
 
 
-RECORDED = read_records(RESULTS)
+RECORDED = read_runs(RESULTS)
 SHIPPED = [run for run in RECORDED if run.values["weights"]["shipped"]]
 
 

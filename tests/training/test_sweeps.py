@@ -13,7 +13,6 @@ from tiny import tiny_config, tiny_sets
 from lpa_core import __main__
 from lpa_core._utils.files import locked
 from lpa_core.models.builders import build
-from lpa_core.records import read_records
 from lpa_core.training import run as run_module
 from lpa_core.training.checkpoint import load_checkpoint
 from lpa_core.training.sweeps import SWEEPS, VARIANTS, Job, combined, named, sweep
@@ -69,9 +68,9 @@ def test_all_variants_of_a_seed_come_before_the_next():
 
 def test_a_finished_run_is_never_made_again(tmp_path, monkeypatch):
     jobs = [Job("a", tiny_config(epochs=1)), Job("b", tiny_config(epochs=1))]
-    assert sweep(jobs[:1], tmp_path, **HOW) == (["a-5"], [], {})
+    assert sweep(jobs[:1], tmp_path, **HOW) == (["a-5"], [], {}, {})
     before = files(tmp_path)
-    assert sweep(jobs, tmp_path, **HOW) == (["a-5", "b-5"], [], {})
+    assert sweep(jobs, tmp_path, **HOW) == (["a-5", "b-5"], [], {}, {})
     assert before.items() <= files(tmp_path).items()
     monkeypatch.setattr(run_module, "fit", None)
     assert sweep(jobs, tmp_path, **HOW).finished == ["a-5", "b-5"]
@@ -101,7 +100,7 @@ def test_a_run_of_another_process_is_left_to_it_and_a_diverging_one_stops_no_oth
 def test_a_sweep_killed_in_its_second_run_continues_there(tmp_path, capsys):
     line = ["sweep", "--data", "digits", "--variants", "pc", "uniform", "--limit", "240", "--epochs", "2"]
     line += ["--batch-size", "12", "--checkpoint-seconds", "0.01", "--threads", "1", "--device", "cpu", "--quiet"]
-    line += ["--out", str(tmp_path / "runs"), "--to", str(tmp_path / "results")]
+    line += ["--out", str(tmp_path / "runs")]
     first, second = tmp_path / "runs" / "quick-pc-0", tmp_path / "runs" / "quick-uniform-0"
     process = subprocess.Popen([sys.executable, "-m", "lpa_core", *line], cwd=REPOSITORY, stderr=subprocess.PIPE)
     until = time.monotonic() + 180
@@ -115,13 +114,26 @@ def test_a_sweep_killed_in_its_second_run_continues_there(tmp_path, capsys):
 
     assert __main__.main(line) == 0
     said = json.loads(capsys.readouterr().out)
-    assert said == {"finished": ["quick-pc-0", "quick-uniform-0"], "left": [], "failed": {}}
+    assert said == {"finished": ["quick-pc-0", "quick-uniform-0"], "left": [], "failed": {}, "hook_failed": {}}
     assert files(first) == before
     assert json.loads((second / "run.json").read_text())["resumed"] == 1
-    records = read_records(tmp_path / "results")
-    assert [(run.name, run.seed) for run in records] == [("quick-pc", 0), ("quick-uniform", 0)]
-    assert sorted(os.listdir(tmp_path / "results")) == ["digits-quick-pc-0.json", "digits-quick-uniform-0.json"]
-    assert records[0].values["command"].endswith("--threads 1 --device cpu --out runs")
+    command = json.loads((first / "run.json").read_text())["command"]
+    assert command == "python -m lpa_core " + " ".join(line)
+
+
+def test_a_hook_that_fails_is_reported_at_the_end_and_stops_no_later_run(tmp_path):
+    """A disk that is full while a record is written is no reason to lose a night of training."""
+    jobs, seen = [Job("a", tiny_config(epochs=1)), Job("b", tiny_config(epochs=1))], []
+
+    def hook(job, folder):
+        seen.append((job.folder, (folder / "weights.safetensors").exists()))
+        if job.name == "a":
+            raise OSError("no space left")
+
+    done = sweep(jobs, tmp_path, on_finished=hook, **HOW)
+    assert done == (["a-5", "b-5"], [], {}, {"a-5": "OSError: no space left"})
+    assert seen == [("a-5", True), ("b-5", True)]
+    assert sweep(jobs[:1], tmp_path, on_finished=hook, **HOW).hook_failed  # called for runs that were finished before
 
 
 @pytest.mark.parametrize(

@@ -1,25 +1,68 @@
-"""From a run folder to its record, the JSON file that ``records`` reads, with a picture of its maps beside it."""
+"""Writing recorded files: from a run folder to its record, and what every record says of where it comes from.
 
+``recorded``, beside the chapters, reads what is written here.
+"""
+
+import argparse
 import hashlib
 import io
 import json
 import shlex
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "book" / "results"
+sys.path[:0] = [str(ROOT), str(ROOT / "book")]  # for tools that are started from anywhere
 
-from ._utils.files import write_atomic
-from .data.sources import load
-from .models.weights import load_weights
-from .records import FIELDS, FORMAT, check, digest, stem
-from .training.checkpoint import RunFolder
+import torch  # noqa: E402
+from recorded.runs import FIELDS, FORMAT, check_run, digest, stem  # noqa: E402
+from recorded.schema import FAILURES  # noqa: E402
+
+from lpa_core._utils import provenance  # noqa: E402
+from lpa_core._utils.checks import is_whole  # noqa: E402
+from lpa_core._utils.files import write_atomic  # noqa: E402
+from lpa_core.data.sources import load  # noqa: E402
+from lpa_core.models.weights import load_weights  # noqa: E402
+from lpa_core.training.checkpoint import RunFolder  # noqa: E402
 
 MOST_BYTES = 300_000  # of a picture
 # Options that decide no number: with a value, such as where things lie on one machine, and without.
 HERE = ("--out", "--root", "--tensorboard", "--to", "--maps", "--minutes")
 HOW_IT_RAN = ("--quiet", "--resume", "--no-download")
+
+
+def origin(command: str) -> dict[str, Any]:
+    """Where a record that is made here and now on a CPU comes from, with the ``command`` that makes it."""
+    return {
+        "command": command,
+        "commit": provenance.commit(),
+        "versions": provenance.versions(),
+        "device": provenance.device_name(torch.device("cpu")),
+        "threads": torch.get_num_threads(),
+        "ended": provenance.now(),
+    }
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Write a record in one line, making its folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, json.dumps(values, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def asked(doc: str, known: Iterable[str], options: Mapping[str, Mapping[str, Any]]) -> argparse.Namespace:
+    """A command line of some names of ``known`` (default: all), ``--again`` and ``options`` of argparse."""
+    parser = argparse.ArgumentParser(description=doc.split("\n\n")[0])
+    parser.add_argument("names", nargs="*", default=[*known], help=f"of {', '.join(known)}; default: all")
+    parser.add_argument("--again", action="store_true", help="also those whose record exists")
+    for name, option in options.items():
+        parser.add_argument(name, **option)
+    arguments = parser.parse_args()
+    if unknown := set(arguments.names) - set(known):
+        parser.error(f"there is no {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+    return arguments
 
 
 def record_run(
@@ -37,6 +80,8 @@ def record_run(
     Raises: ValueError as ``record``, on a ``name`` that is no file name, where ``maps`` are asked of a model without
         attention or of a run that was cut short, and on a picture above ``MOST_BYTES``; as ``data.load``.
     """
+    if not is_whole(maps, 0, 2**31):
+        raise ValueError(f"maps must be at least 0 and below 2**31; got {str(maps)[:20]}")
     values = record(run, name, shipped=shipped)
     if maps:
         picture = _maps(run, values["data"]["name"], maps, root, download)
@@ -62,8 +107,9 @@ def record(run: str | Path, name: str, *, shipped: str | None = None) -> dict[st
     info = folder.read_info()
     try:
         return _record(info, folder.read_history(), name, shipped)
-    except (KeyError, TypeError, AttributeError, ZeroDivisionError, OverflowError) as error:
-        raise ValueError(f"the run in {run} contradicts itself: {error!r}") from error
+    except FAILURES as error:
+        what = str(error) if isinstance(error, ValueError) else repr(error)
+        raise ValueError(f"the run in {run} contradicts itself: {what}") from error
 
 
 def _record(info: Mapping[str, Any], history: list[dict[str, Any]], name: str, shipped: str | None) -> dict[str, Any]:
@@ -80,14 +126,14 @@ def _record(info: Mapping[str, Any], history: list[dict[str, Any]], name: str, s
         "maps": None,
     }
     values["digest"] = digest(values)
-    check(values)
+    check_run(values)
     return values
 
 
 def write(values: Mapping[str, Any], folder: str | Path) -> Path:
-    """Check a record and write it to ``folder`` under the name it must have; returns the path."""
+    """Check the record of a run and write it to ``folder`` under the name it must have; returns the path."""
     values = {**values, "digest": digest(values)}
-    check(values)
+    check_run(values)
     path = Path(folder) / f"{stem(values)}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = [f' "{key}": {json.dumps(values[key], ensure_ascii=False)}' for key in FIELDS if key != "history"]
@@ -117,7 +163,7 @@ def _maps(run: str | Path, data: str, count: int, root: str | Path | None, downl
     """The first ``count`` test pictures and their maps at every level, as PNG. They are the first: nobody chose."""
     from matplotlib.figure import Figure  # drawing takes a second to import
 
-    from .plotting.grids import map_grid
+    from lpa_core.plotting.grids import map_grid
 
     model, info = load_weights(run)
     found = load(data, "test", root=root, download=download)

@@ -7,7 +7,6 @@ import sys
 import sysconfig
 from pathlib import Path
 
-import bootstrap
 import nbformat
 import notebooks
 import pytest
@@ -28,38 +27,38 @@ def a_book(root: Path, source: str) -> Path:
 
 
 def test_one_template_for_all_and_the_address_in_one_place():
-    cell = bootstrap.source(URL)
+    cell = repository.first_cell(URL)
     assert cell.count(URL) == 1
-    assert bootstrap.source("") == cell.replace(URL, "")
+    assert repository.first_cell("") == cell.replace(URL, "")
 
 
 def test_writing_changes_the_first_code_cell_and_nothing_else(tmp_path):
     path = a_book(tmp_path, 'import importlib\n\nimportlib.util.find_spec("lpa_core")')
     before = nbformat.read(path, as_version=4)
-    assert bootstrap.write(tmp_path, URL) == [path]
+    assert repository.write_first_cells(tmp_path, URL) == [path]
     after = nbformat.read(path, as_version=4)
-    assert after.cells[1].source == bootstrap.source(URL)
+    assert after.cells[1].source == repository.first_cell(URL)
     before.cells[1].source = after.cells[1].source
     assert after == before
-    assert bootstrap.write(tmp_path, URL) == []
+    assert repository.write_first_cells(tmp_path, URL) == []
 
 
 def test_another_first_cell_is_not_overwritten(tmp_path):
     path = a_book(tmp_path, "import torch")
     before = path.read_bytes()
     with pytest.raises(ValueError, match=r"first code cell of 01-one\.ipynb"):
-        bootstrap.write(tmp_path, URL)
+        repository.write_first_cells(tmp_path, URL)
     assert path.read_bytes() == before
 
 
 def test_make_anywhere_adds_the_same_few_packages():
     line = re.search(r"pip install --no-deps \. (.*)", (ROOT / "Makefile").read_text(encoding="utf8"))
-    assert line[1].split() == list(bootstrap.LIGHT.values())
+    assert line[1].split() == list(repository.LIGHT.values())
 
 
 def test_what_colab_lacks_is_what_the_package_needs_beyond_torch():
     wanted = (ROOT / "pyproject.toml").read_text(encoding="utf8")
-    assert [name for name in bootstrap.LIGHT.values() if f'"{name}>=' not in wanted and name != "wadler-lindig"] == []
+    assert [name for name in repository.LIGHT.values() if f'"{name}>=' not in wanted and name != "wadler-lindig"] == []
 
 
 # ---- run as a reader would who has opened one notebook, somewhere ----
@@ -114,13 +113,13 @@ def remote(tmp_path):
 
 
 def test_without_an_address_the_cell_says_what_to_do(reader):
-    done = reader.run(bootstrap.source(""))
+    done = reader.run(repository.first_cell(""))
     assert done.returncode == 1
     assert "Open this notebook in a clone of the book: see its README" in done.stderr
 
 
 def test_a_clone_that_is_not_installed_is_used_as_it_lies(reader):
-    done = reader.run(bootstrap.source(URL), "import lpa_core; print(lpa_core.__file__)", folder=ROOT / "book")
+    done = reader.run(repository.first_cell(URL), "import lpa_core; print(lpa_core.__file__)", folder=ROOT / "book")
     assert done.stdout.split() == [str(ROOT / "lpa_core" / "__init__.py")], done.stderr
     assert reader.installed() == set()
 
@@ -129,7 +128,7 @@ def test_a_notebook_alone_fetches_the_package_and_runs_to_its_end(reader, remote
     notebook = nbformat.read(ROOT / QUICK, as_version=4)
     _, *cells = (cell.source for cell in notebooks.code_cells(notebook))
     places = "import lpa_core, torch; print(*(m.__file__ for m in (lpa_core, torch)), os.getcwd(), sep='\\n')"
-    done = reader.run(bootstrap.source(remote), *cells, places)
+    done = reader.run(repository.first_cell(remote), *cells, places)
     assert done.returncode == 0, done.stderr
     package, torch, working = done.stdout.splitlines()[-3:]
     assert Path(package).is_relative_to(reader.site)
@@ -139,5 +138,5 @@ def test_a_notebook_alone_fetches_the_package_and_runs_to_its_end(reader, remote
     assert "No GPU here" in done.stdout.splitlines()[0]
 
     # A new kernel finds the package, installs nothing, and is beside the recorded runs again.
-    again = reader.run(bootstrap.source("file:///nowhere/" + CLONE), "print(os.getcwd())")
+    again = reader.run(repository.first_cell("file:///nowhere/" + CLONE), "print(os.getcwd())")
     assert again.stdout.split() == [working], again.stderr

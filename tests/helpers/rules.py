@@ -6,7 +6,6 @@ import statistics
 from collections.abc import Iterator
 from typing import Any
 
-import bootstrap
 import nbformat
 import repository
 from notebooks import cleaned, code_cells
@@ -149,8 +148,8 @@ def problems(notebook: nbformat.NotebookNode) -> list[str]:
     first = notebook.cells[0] if notebook.cells else None
     if first is None or first.cell_type != "markdown" or not first.source.startswith("# "):
         found.append("the first cell is not a title")
-    if not code or code[0].source != bootstrap.source(repository.address()):
-        found.append("the first code cell is not the one that finds lpa_core (python tools/bootstrap.py writes it)")
+    if not code or code[0].source != repository.first_cell(repository.address()):
+        found.append("the first code cell is not the one that finds lpa_core (python tools/repository.py writes it)")
     parameters = [cell for cell in code if "parameters" in tags(cell)]
     if len(parameters) != 1 or not re.search(r"^scale = .*LPA_SCALE", parameters[0].source, re.MULTILINE):
         found.append('not exactly one cell tagged parameters that sets scale from os.environ.get("LPA_SCALE", "quick")')
