@@ -39,7 +39,7 @@ def test_the_new_file_is_synced_before_it_takes_the_place_of_the_old(tmp_path, m
 
 def test_leftovers_of_a_killed_write_are_removed(tmp_path):
     script = (
-        "import os, sys\nfrom lpa_core.files import atomic\n"
+        "import os, sys\nfrom lpa_core._utils.files import atomic\n"
         "with atomic(sys.argv[1]) as f:\n    f.write(b'half'); f.flush(); os.kill(os.getpid(), 9)"
     )
     path = tmp_path / "a.txt"
@@ -55,7 +55,7 @@ def test_leftovers_of_a_killed_write_are_removed(tmp_path):
 
 HOLD = """
 import sys, time
-from lpa_core.files import locked
+from lpa_core._utils.files import locked
 with locked(sys.argv[1]):
     print("held", flush=True)
     time.sleep(60)
@@ -102,3 +102,12 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match=r"cannot write in .*file"), locked(tmp_path / "file" / "run"):
         pass
+
+
+def test_a_lock_whose_file_was_deleted_by_its_holder_is_taken_anew(tmp_path):
+    """A file that a killed process left is no lock, and of the one that a holder deletes nothing remains."""
+    (tmp_path / LOCK_NAME).touch()
+    for _ in range(3):
+        with locked(tmp_path), pytest.raises(BlockingIOError), locked(tmp_path):
+            pass
+        assert os.listdir(tmp_path) == []
