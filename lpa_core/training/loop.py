@@ -7,7 +7,6 @@ average of the weights, bfloat16 where the hardware has it, and an evaluation th
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -19,24 +18,10 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from .._utils.seeding import generator
 from ..data.batches import Batches
 from .config import TrainConfig
+from .state import State
 
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, nn.GroupNorm, nn.LayerNorm)
 Wanted = list[tuple[Int64[Tensor, " b"], float]]  # labels and their share of the loss
-
-
-@dataclass
-class State:
-    """Everything that changes while training, and nothing else: what a checkpoint holds beside the random state."""
-
-    model: nn.Module
-    average: nn.Module  # what is evaluated and kept: the moving average of model, or model itself
-    optimiser: torch.optim.Optimizer
-    totals: Float[Tensor, "2"]  # loss and correct answers, summed over the pictures of this epoch, on the device
-    epoch: int = 0  # epochs done
-    batch: int = 0  # batches done of the epoch under way
-    seconds: float = 0.0  # spent on those batches
-    history: list[dict[str, Any]] = field(default_factory=list)  # one entry per epoch done
-    parallel: nn.Module | None = None  # model as several processes share it (DistributedDataParallel)
 
 
 def fit(

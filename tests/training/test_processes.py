@@ -21,12 +21,12 @@ CONFIG = {"model": {"builder": "small_attention_net"}, "epochs": 2, "crop": 2, "
 
 TRAIN = """
 import sys
-sys.path.insert(0, "tests")
+sys.path[:0] = ["tests/helpers", "tests/training"]
 import torch
 torch.set_num_threads(1)
 from lpa_core.training import train
 from tiny import tiny_config, tiny_sets
-from test_ranks import CONFIG
+from test_processes import CONFIG
 run = train(tiny_config(**CONFIG), sys.argv[1], sets=tiny_sets(), device="cpu", progress=True, checkpoint_seconds=1e-9,
             resume=True)
 """
@@ -105,4 +105,4 @@ def test_alone_there_is_nothing_to_join():
         assert ranks.shared(value) is value
         assert ranks.summed(value) is value
     assert not torch.distributed.is_initialized()
-    assert len((REPOSITORY / "lpa_core" / "ranks.py").read_text().splitlines()) < 50
+    assert len((REPOSITORY / "lpa_core" / "training" / "processes.py").read_text().splitlines()) < 50
