@@ -114,7 +114,11 @@ class RunFolder:
             write_atomic(self.path / "run.json", json.dumps(info, indent=2) + "\n")
 
     def read_history(self) -> list[dict[str, Any]]:
-        """The lines of history.jsonl. Raises: ValueError where it is damaged; FileNotFoundError where it is absent."""
+        """The lines of history.jsonl.
+
+        Raises: ValueError where it is damaged, or run.json says that the run is finished and epochs are missing;
+            FileNotFoundError where it is absent.
+        """
         assert self.path is not None
         file = self.path / "history.jsonl"
         if not file.is_file():
@@ -123,6 +127,9 @@ class RunFolder:
             entries = [json.loads(line) for line in file.read_text(encoding="utf8").splitlines()]
             if [entry["epoch"] for entry in entries] != [*range(1, len(entries) + 1)]:
                 raise ValueError("its epochs are not 1, 2, ...")
+            info = self.read_info() if (self.path / "run.json").exists() else {"finished": False}
+            if info["finished"] and len(entries) != info["config"]["epochs"]:
+                raise ValueError(f"it has {len(entries)} of {info['config']['epochs']} epochs")
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ValueError(f"{file} is damaged ({error!r})") from error
         return entries

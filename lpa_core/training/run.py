@@ -283,8 +283,5 @@ def _finish(context: Context, state: State) -> Run:
 def _finished(folder: RunFolder, config: TrainConfig, info: dict[str, Any], device: torch.device) -> Run:
     """The run in ``folder``, as ``train`` returned it."""
     assert folder.path is not None  # only a folder holds an earlier run
-    history = folder.read_history()
-    if len(history) != config.epochs:
-        raise ValueError(f"{folder.path / 'history.jsonl'} is damaged: it has {len(history)} of {config.epochs} epochs")
     model = load_weights(folder.path, device=device).model
-    return Run(model, config, history, info["results"], info)
+    return Run(model, config, folder.read_history(), info["results"], info)

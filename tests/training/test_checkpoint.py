@@ -160,3 +160,16 @@ def test_the_callers_random_state_is_given_back():
         assert torch.equal(torch.rand(2), first)
     with own_random_state(CPU, 4):
         assert not torch.equal(torch.rand(2), first)
+
+
+@pytest.mark.parametrize("lines", ["", '{"epoch": 1}\n'])
+def test_a_finished_run_whose_history_is_empty_or_short_is_damaged(tmp_path, lines):
+    folder = RunFolder(tmp_path)
+    folder.write_history([])
+    assert folder.read_history() == []
+    folder.write_info(INFO)
+    assert folder.read_history() == []
+    folder.write_info({**INFO, "finished": True, "results": {}, "timings": {}})
+    (tmp_path / "history.jsonl").write_text(lines)
+    with pytest.raises(ValueError, match=rf"history\.jsonl is damaged .*it has {len(lines) // 10} of 5 epochs"):
+        folder.read_history()
