@@ -127,7 +127,7 @@ class RunFolder:
             entries = [json.loads(line) for line in file.read_text(encoding="utf8").splitlines()]
             if [entry["epoch"] for entry in entries] != [*range(1, len(entries) + 1)]:
                 raise ValueError("its epochs are not 1, 2, ...")
-            info = self.read_info() if (self.path / "run.json").exists() else {"finished": False}
+            info: dict[str, Any] = self.read_info() if (self.path / "run.json").exists() else {"finished": False}
             if info["finished"] and len(entries) != info["config"]["epochs"]:
                 raise ValueError(f"it has {len(entries)} of {info['config']['epochs']} epochs")
         except (ValueError, KeyError, TypeError, RecursionError) as error:

@@ -23,7 +23,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from .._utils import provenance
 from .._utils.checks import is_number
-from .._utils.device import pick_device
+from .._utils.device import pick_device, tuned_convolutions
 from .._utils.files import locked
 from .._utils.seeding import generator, own_random_state
 from ..data.batches import Batches
@@ -32,9 +32,10 @@ from ..models.builders import build
 from ..models.classifier import AttentionClassifier
 from ..models.weights import load_weights, save_weights
 from .checkpoint import FORMAT, RunFolder, refuse_other
+from .compiling import compiled
 from .config import TrainConfig, completed
 from .context import Context, OnEpoch, OnEvent
-from .evaluation import evaluate_with_maps
+from .evaluation import final_scores
 from .loop import decay_groups, fit
 from .processes import joined
 from .sets import Sets, check_sets, load_sets
@@ -88,13 +89,14 @@ def train(
             returned as it is). The config and the data must be the same.
         progress: show a progress bar.
         on_epoch: called after each epoch with its history entry and the model that would be kept, in evaluation mode;
-            it may draw random numbers, and must not change the model.
+            it may draw random numbers, and must not change the model. An epoch that a resumed run makes again, since
+            its checkpoint is older, is reported again.
         on_event: called with (moment, epochs done, batches done of the next) as the run goes on: at ``"begin"``, when
             all is set up; after each ``"step"``, before any checkpoint; when a ``"checkpoint"`` is written; at the end
             of the steps of an ``"epoch"``; before each ``"validation"`` and the ``"test"``. What it raises stops the
             run.
         sets: train, validation and test set in place of ``load_sets(config)``.
-        checkpoint_seconds: a checkpoint is written after each epoch, and within one whenever this time has passed.
+        checkpoint_seconds: a checkpoint is written whenever this time has passed since the last, and at the end.
         minutes: stop after so long, with a checkpoint.
         command: the command line to record.
 
@@ -118,6 +120,7 @@ def train(
     with ExitStack() as stack:
         if device.type == "cuda":
             stack.enter_context(torch.cuda.device(device))  # where objects that ranks share travel
+            stack.enter_context(tuned_convolutions())
         ranks = stack.enter_context(joined(device))
         if minutes is not None and ranks.size > 1:
             raise ValueError("minutes is for one process: several would stop at different steps")
@@ -165,8 +168,10 @@ def _describe(config: TrainConfig, sets: Sets, device: torch.device, command: st
         "command": command,
         "commit": provenance.commit(),
         "versions": provenance.versions(),
-        "device": provenance.device_name(device),
-        "threads": [torch.get_num_threads()],  # one entry per start
+        "device": provenance.device_name(device),  # every device that the run was on
+        "threads": [torch.get_num_threads()],  # one entry per start, as in all lists here
+        "devices": [provenance.device_name(device)],
+        "compiled": [],
         "resumed": 0,
         "started": provenance.now(),
         "data": {"name": config.data, **counts, "checksums": [part.checksum for part in filter(None, sets)]},
@@ -207,8 +212,7 @@ def _start(context: Context) -> tuple[State, Batches]:
         nesterov=config.nesterov,
         fused=device.type == "cuda",
     )
-    if config.compile and device.type == "cuda":
-        model.compile()  # in place: the names of the weights stay as they are
+    context.info["compiled"] = [config.compile and device.type == "cuda" and compiled(model)]
     context.info["parameters"] = sum(p.numel() for p in model.parameters())
     return State(model, average, optimiser, torch.zeros(2, device=device)), batches
 
@@ -231,7 +235,10 @@ def _go_on(context: Context, state: State, earlier: dict[str, Any] | None) -> No
                 " and ".join(map(str, dict.fromkeys(earlier["threads"]))),
                 info["threads"][0],
             )
-        info["threads"] = earlier["threads"] + info["threads"]
+        earlier = {"devices": [earlier.get("device")], "compiled": [None], **earlier}  # from before these were kept
+        for name in ("threads", "devices", "compiled"):
+            info[name] = earlier[name] + info[name]
+        info["device"] = ", ".join(dict.fromkeys(map(str, info["devices"])))
         info["resumed"] = earlier["resumed"] + 1
         info["command"], info["started"] = earlier["command"], earlier["started"]
     if ranks.size > 1:
@@ -253,9 +260,9 @@ def _finish(context: Context, state: State) -> Run:
     results: dict[str, Any] = {"validation": None}
     if sets.validation is not None:
         context.tell("validation", state.epoch)
-        results["validation"] = evaluate_with_maps(model, sets.validation)
+        results["validation"] = final_scores(model, sets.validation)
     context.tell("test", state.epoch)
-    results["test"] = evaluate_with_maps(model, sets.test)
+    results["test"] = final_scores(model, sets.test)
     seconds = sum(entry["seconds"] for entry in state.history)
     info["timings"] = {
         "seconds": round(seconds, 3),

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -26,6 +27,32 @@ class State:
     seconds: float = 0.0  # spent on those batches
     history: list[dict[str, Any]] = field(default_factory=list)  # one entry per epoch done
     parallel: nn.Module | None = None  # model as several processes share it (DistributedDataParallel)
+
+    @cached_property
+    def pairs(self) -> "Pairs":
+        """The tensors of ``average`` and ``model``, listed once: they stay the same objects while training."""
+        return paired(self.average, self.model)
+
+
+class Pairs(NamedTuple):
+    """The tensors of an average and of its model: what is averaged, and counters, which are copied."""
+
+    averages: list[Tensor]
+    tensors: list[Tensor]
+    copies: list[Tensor]
+    counters: list[Tensor]
+
+
+def paired(average: nn.Module, model: nn.Module) -> Pairs:
+    """The parameters and buffers of both, in one order; none where the model itself is kept."""
+    found = Pairs([], [], [], [])
+    if average is not model:
+        ours, theirs = ([*module.parameters(), *module.buffers()] for module in (average, model))
+        for one, other in zip(ours, theirs, strict=True):
+            first = 0 if one.is_floating_point() else 2
+            found[first].append(one)
+            found[first + 1].append(other)
+    return found
 
 
 def snapshot(context: Context, state: State) -> dict[str, Any]:
@@ -70,11 +97,14 @@ def check_snapshot(saved: Mapping[str, Any]) -> None:
 
 def restore(context: Context, state: State, saved: dict[str, Any]) -> None:
     """The inverse of ``snapshot``. Raises: ValueError when the tensors do not fit (the code has changed)."""
+    how = [{name: group[name] for name in ("foreach", "fused")} for group in state.optimiser.param_groups]
     try:
         state.model.load_state_dict(saved["model"])
         if state.average is not state.model:
             state.average.load_state_dict(saved["average"])
         state.optimiser.load_state_dict(saved["optimiser"])
+        for group, own in zip(state.optimiser.param_groups, how, strict=True):
+            group.update(own)  # they belong to the device, which may be another now
         state.totals.copy_(saved["totals"])
         state.epoch, state.batch, state.seconds = saved["epoch"], saved["batch"], saved["seconds"]
         state.history[:] = saved["history"]

@@ -77,7 +77,9 @@ class Watch:
         state.history.append(entry)
         state.epoch, state.batch, state.seconds = state.epoch + 1, 0, 0.0
         state.totals.zero_()
-        self.save()
+        last = state.epoch == config.epochs
+        if last or time.perf_counter() - self.saved >= context.checkpoint_seconds:
+            self.save()  # not after every epoch: the full network's are seconds long, and its checkpoints 240 MB
         context.folder.write_history(state.history)
         shown = {name: f"{entry[name]:.3f}" for name in ("train_loss", "validation_accuracy") if entry[name]}
         self.bar.set_postfix({**shown, "images/s": f"{entry['images_per_second']:.0f}"})

@@ -29,7 +29,7 @@ LEAST = 3  # each of the three is hit so often before it is enough
 CONFIG = tiny_config(epochs=3, model={"builder": "attention_vgg", "width": 0.06, "levels": 2})
 
 
-SAYS = {"step": STEP, "epoch": EPOCH, "checkpoint": EPOCH, "validation": EVALUATION, "test": EVALUATION}
+SAYS = {"begin": STEP, "step": STEP, "epoch": EPOCH, "checkpoint": EPOCH, "validation": EVALUATION, "test": EVALUATION}
 
 
 def start(out, now):
