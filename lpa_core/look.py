@@ -23,7 +23,7 @@ class Look(NamedTuple):
     * ``picture``: as the model took it, before it was normalised.
     * ``maps``: the attention weights of every level, shallow to deep, enlarged to the picture, as
       ``models.attention_maps`` gives them.
-    * ``output``: logits, attended vectors, weights in their own sizes and g: a batch of one.
+    * ``output``: logits, attended vectors, weights in their own sizes and g: a batch of one, on the CPU as all this.
     * ``classes``: the names of the classes; their numbers where the model has no names.
     """
 
@@ -95,6 +95,7 @@ def look_at(
     prepared = normalise(pixels[None], mean, std).to(example.device, example.dtype)
     with torch.no_grad(), evaluating(model):
         output = model.attend(prepared)
+    output = output.to(pixels.device)
     maps = enlarged(output.attended, (pixels.shape[1], pixels.shape[2]))
     names = tuple(map(str, range(model.num_classes) if classes is None else classes))
-    return Look(pixels, tuple(m[0].cpu() for m in maps), output, names)
+    return Look(pixels, tuple(m[0] for m in maps), output, names)
