@@ -23,7 +23,7 @@ class Look(NamedTuple):
     * ``picture``: as the model took it, before it was normalised.
     * ``maps``: the attention weights of every level, shallow to deep, enlarged to the picture, as
       ``models.attention_maps`` gives them.
-    * ``output``: logits, attended vectors, weights in their own sizes and g: a batch of one.
+    * ``output``: logits, attended vectors, weights in their own sizes and g: a batch of one, on the CPU as all this.
     * ``classes``: the names of the classes; their numbers where the model has no names.
     """
 
@@ -83,9 +83,9 @@ def look_at(
     if not network.estimators:
         raise ValueError(f"model must have levels to look at; combine={network.combine!r} classifies from g alone")
     with torch.no_grad(), evaluating(network):
-        output = network.attend(ready.images)
+        output = network.attend(ready.images).to(ready.picture.device)
     maps = enlarged(output.attended, (ready.picture.shape[1], ready.picture.shape[2]))
-    return Look(ready.picture, tuple(m[0].cpu() for m in maps), output, ready.classes)
+    return Look(ready.picture, tuple(m[0] for m in maps), output, ready.classes)
 
 
 def prepare(

@@ -27,8 +27,7 @@ from lpa_core import __main__, training
 from lpa_core._utils.files import write_atomic
 from lpa_core.data.sources import load
 from lpa_core.models.weights import load_weights, save_weights
-from lpa_core.training import watch
-from lpa_core.training.checkpoint import RunFolder, load_checkpoint, save_checkpoint
+from lpa_core.training.checkpoint import load_checkpoint, save_checkpoint
 from lpa_core.training.run import train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -41,21 +40,20 @@ def same_bits(one, other):
     return all(torch.equal(value, other.state_dict()[name]) for name, value in one.state_dict().items())
 
 
+class Stop(Exception):
+    pass
+
+
 def stopped(out, config=None, **options):
-    """A run that its own clock stopped after two steps of its second epoch, with a checkpoint at every step."""
+    """A run that stops in the third step of its second epoch, with a checkpoint at every step."""
+
+    def stop(*event):
+        if event == ("step", 1, 3):
+            raise Stop
+
     options = {"sets": tiny_sets(), "device": "cpu", "progress": False, "checkpoint_seconds": 1e-9, **options}
-    steps, after_step = 0, watch.Watch.after_step
-
-    def stop(self):
-        nonlocal steps
-        steps += 1
-        self.until = 0.0 if steps == 6 else self.until
-        after_step(self)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(watch.Watch, "after_step", stop)
-        with pytest.raises(training.TimeUp):
-            train(config or tiny_config(), out, **options)
+    with pytest.raises(Stop):
+        train(config or tiny_config(), out, on_event=stop, **options)
 
 
 def go_on(out, config=None, **options):
@@ -108,7 +106,7 @@ def command(*arguments):
 @pytest.mark.faults
 def test_twenty_kills_at_random_moments_change_no_bit(tmp_path, figures):
     done = subprocess.run(
-        [sys.executable, "-W", "error", "tests/killing.py", str(tmp_path), str(SEED), "20"],
+        [sys.executable, "-W", "error", "tests/helpers/killing.py", str(tmp_path), str(SEED), "20"],
         cwd=REPOSITORY,
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'tests'}"},
         capture_output=True,
@@ -144,10 +142,13 @@ def test_a_full_disk_is_named_and_the_run_goes_on_later(tmp_path, whole, name):
     stopped(out)
     before = contents(out)
     beside = out / f".{name}.{os.getpid()}.tmp"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(RunFolder, "clean", lambda self, **how: beside.symlink_to("/dev/full"))
-        with pytest.raises(OSError, match=rf"cannot write .*run/{name}: No space left on device"):
-            go_on(out)
+
+    def fill(moment, epoch, batch):
+        if moment == "begin":
+            beside.symlink_to("/dev/full")
+
+    with pytest.raises(OSError, match=rf"cannot write .*run/{name}: No space left on device"):
+        go_on(out, on_event=fill)
     after = contents(out)
     assert after.pop(name, None) == before.pop(name, None)  # what there was of it is as it was
     assert not [path for path in after if path.endswith(".tmp")]

@@ -19,7 +19,12 @@ ROOT = Path(__file__).resolve().parent.parent
 ADDRESS = re.compile(r"https://(github|gitlab)\.com/[\w.-]+/[\w.-]+")
 HOLDER = "repository.txt"
 # What Colab lacks: module -> package. None of them brings anything that Colab has in another version.
-LIGHT = {"jaxtyping": "jaxtyping", "wadler_lindig": "wadler-lindig", "captum": "captum"}
+LIGHT = {
+    "jaxtyping": "jaxtyping",
+    "wadler_lindig": "wadler-lindig",
+    "lazy_loader": "lazy-loader",
+    "captum": "captum",
+}
 TEMPLATE = """\
 # Finds lpa_core, or installs it. Whatever is there already stays as it is, torch and numpy above all.
 import importlib.util

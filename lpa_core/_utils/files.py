@@ -1,4 +1,4 @@
-"""Files that are whole or not there at all, and folders that one run at a time may use. Standard library only."""
+"""Files that are whole or not there at all, and folders that one run at a time may use."""
 
 import errno
 import os
@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
+
+from filelock import FileLock, Timeout
 
 LOCK_NAME = ".lock"
 # What a write fails with, by itself and without the name of a file: disk or quota full, file too large, a broken disk.
@@ -56,17 +58,17 @@ def remove_leftovers(folder: Path) -> None:
 def locked(folder: str | os.PathLike[str]) -> Iterator[Path]:
     """Make ``folder`` if needed and hold it alone while the block runs.
 
-    The lock belongs to the process (flock) and vanishes with it, even after ``kill -9``; a file left behind locks
-    nothing. On systems without flock (Windows) nothing is locked.
+    The lock belongs to the process and vanishes with it, even after ``kill -9``; a file left behind locks nothing.
 
     Raises: BlockingIOError when another process holds the folder; OSError when the folder cannot be written.
     """
     folder = Path(folder)
     fresh = [path for path in (folder, *folder.parents) if not path.exists()]  # from the inside out
+    lock = FileLock(folder / LOCK_NAME, timeout=0)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        handle = _open_locked(folder / LOCK_NAME)
-    except BlockingIOError as error:
+        lock.acquire()
+    except Timeout as error:
         raise BlockingIOError(
             f"out: another process is using {folder}; wait for it or choose another folder"
         ) from error
@@ -75,31 +77,12 @@ def locked(folder: str | os.PathLike[str]) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        # Deleted while still held: whoever opened it before now finds in _open_locked that it is gone.
-        with suppress(OSError):
+        with suppress(OSError):  # while it is still held: whoever opened it before now sees that it is gone
             (folder / LOCK_NAME).unlink()
-        os.close(handle)
+        lock.release()
         with suppress(OSError):  # nothing was written, as when the options were refused: leave nothing
             for path in fresh:
                 path.rmdir()
-
-
-def _open_locked(path: Path) -> int:
-    while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            try:
-                import fcntl
-            except ImportError:
-                return handle
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            with suppress(FileNotFoundError):
-                if os.fstat(handle).st_ino == os.stat(path).st_ino:
-                    return handle
-        except BaseException:
-            os.close(handle)
-            raise
-        os.close(handle)  # the holder deleted the file between our open and our lock: lock the new one
 
 
 def _sync_folder(folder: Path) -> None:

@@ -12,13 +12,15 @@ from torch import nn
 def evaluating(model: nn.Module) -> Iterator[None]:
     """Put ``model`` in eval mode; afterwards every module is in the mode that it was in, frozen parts included."""
     modes = [(module, module.training) for module in model.modules()]
-    model.eval()
     try:
+        model.eval()
         yield
     finally:
         for module, mode in modes:  # parents first: train() passes the mode down, then the exceptions follow
             if module.training != mode:
-                module.train(mode)
+                module.train(mode)  # not the flag alone: a module may fold its weights for eval, and unfold them here
+        for module, mode in modes:
+            module.training = mode  # where train() would not have it, as in a part that stays frozen
 
 
 @contextmanager
@@ -34,15 +36,10 @@ def undisturbed(model: nn.Module) -> Iterator[nn.Module]:
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be an nn.Module; got {type(model).__name__}")
     network: nn.Module = getattr(model, "_orig_mod", model)
-    flags = [(module, module.training) for module in network.modules()]
     with ExitStack() as stack:
         if "torch._dynamo" in sys.modules:  # not imported: nothing can be compiled, and importing it takes seconds
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
-        try:
-            network.eval()
-            yield network
-        finally:
-            for module, flag in flags:
-                module.training = flag
+        stack.enter_context(evaluating(network))
+        yield network

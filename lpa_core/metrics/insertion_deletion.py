@@ -81,15 +81,14 @@ def curve(
     """
     check_option("kind", kind, Kind)
     with undisturbed(model) as network, torch.no_grad():
-        check_pictures(images, network)
+        home, images = images.device, check_pictures(images, network)
         classes = check_targets(targets, len(images))
         pixels = images.shape[2] * images.shape[3]
         if not 1 <= steps <= pixels:
             raise ValueError(f"steps must be 1 to the {pixels} pixels of a picture; got {steps}")
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1; got {batch_size}")
-        images = images.detach()
-        ranks = pixel_ranks(maps, images, seed=seed)
+        ranks = pixel_ranks(maps, images, seed=seed).to(images.device)
         other = _replacement(images, baseline)
         logits = Logits(network, probability=probability)
         classes = pick_targets(logits, images, classes, batch_size=batch_size)
@@ -99,7 +98,7 @@ def curve(
         for r, b, a, k in zip(*(x.split(batch_size) for x in (ranks[:, None], before, after, classes)), strict=True):
             steps_of_part = [logits(torch.where(r < count, a, b)).gather(1, k[:, None]) for count in counts]
             parts.append(torch.cat(steps_of_part, dim=1))
-        scores = torch.cat(parts)
+        scores = torch.cat(parts).to(home)
     fractions = torch.tensor(counts, dtype=scores.dtype, device=scores.device) / pixels
     return Curve(fractions, scores, torch.trapezoid(scores, fractions, dim=1))
 

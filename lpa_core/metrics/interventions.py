@@ -138,7 +138,7 @@ def compare_interventions(
     """
     with undisturbed(model) as network, torch.no_grad():
         estimators = _estimators(network)
-        check_pictures(images, network)
+        images = check_pictures(images, network)
         truth = check_targets(labels, len(images))
         truth = pick_targets(Logits(network), images, truth, batch_size=batch_size).to("cpu")
         attended: list[list[Tensor]] = []

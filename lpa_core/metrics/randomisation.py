@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from .._utils.checks import check_option
+from .._utils.device import device_of
 from .._utils.modes import undisturbed
 from ..posthoc.methods import METHODS, explain
 from ..posthoc.network import Logits, Targets, check_pictures, check_targets, find_layer, pick_targets
@@ -56,7 +57,7 @@ def randomisation_check(
     """
     check_option("mode", mode, Mode)
     with undisturbed(model) as network:
-        check_pictures(images, network)
+        images = check_pictures(images, network)
         known = {name for name, module in network.named_modules() if next(module.parameters(), None) is not None}
         if wrong := [name for name in layers or () if name not in known]:
             raise ValueError(
@@ -122,7 +123,7 @@ def parameter_layers(model: nn.Module, images: Float[Tensor, "b c h w"]) -> tupl
 
         handles = [module.register_forward_hook(lambda *_, name=name: note(name)) for name, module in owners.items()]
         try:
-            network(images[:1])
+            network(images[:1].to(device_of(network)))
         finally:
             for handle in handles:
                 handle.remove()

@@ -71,8 +71,7 @@ def sensitivity(
     if not radius > 0 or samples < 1:
         raise ValueError(f"radius must be above 0 and samples at least 1; got radius={radius}, samples={samples}")
     with undisturbed(model) as network:
-        check_pictures(images, network)
-        images = images.detach()
+        images = check_pictures(images, network)
         mapper = _Mapper(network, images, targets, methods, seed)
         clean = mapper(images)
         worst = {name: torch.zeros(len(images), device=images.device) for name in clean}
@@ -109,15 +108,15 @@ def fgsm(
         outside the classes; otherwise as ``posthoc.explain``.
     """
     with undisturbed(model) as network:
-        check_pictures(images, network)
+        home, images = images.device, check_pictures(images, network)
         step = _step(images, epsilon, std, mean)
         truth = pick_targets(Logits(network), images, check_targets(labels, len(images)), batch_size=64)
         moved = []
-        for some, label in zip(images.detach().split(64), truth.split(64), strict=True):
+        for some, label in zip(images.split(64), truth.split(64), strict=True):
             x = some.clone().requires_grad_()
             (gradient,) = torch.autograd.grad(F.cross_entropy(Logits(network)(x), label, reduction="sum"), x)
             moved.append(some + step * gradient.sign())
-        return _clip(torch.cat(moved), mean, std)
+        return _clip(torch.cat(moved), mean, std).to(home)
 
 
 def fgsm_robustness(
@@ -144,8 +143,7 @@ def fgsm_robustness(
     if not epsilons:
         raise ValueError("epsilons must hold at least one number")
     with undisturbed(model) as network:
-        check_pictures(images, network)
-        images = images.detach()
+        images = check_pictures(images, network)
         mapper = _Mapper(network, images, labels, methods, seed)
         clean = mapper(images)
         truth = labels.to(images.device)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .._utils.checks import check_count, check_option, height_and_width, is_number
+from .._utils.device import device_of
 from .._utils.modes import evaluating
 from ..attention import Attended, AttentionEstimator, Compatibility, Match, Normalise
 from .trunk import Trunk, check_images
@@ -28,6 +29,11 @@ class AttentionOutput(NamedTuple):
     logits: Float[Tensor, "b classes"]
     attended: tuple[Attended, ...]
     g: Float[Tensor, "b k"] | None
+
+    def to(self, device: torch.device) -> "AttentionOutput":
+        """The same on another device."""
+        attended = tuple(Attended(*(part.to(device) for part in level)) for level in self.attended)
+        return AttentionOutput(self.logits.to(device), attended, None if self.g is None else self.g.to(device))
 
 
 class AttentionClassifier(nn.Module):
@@ -184,7 +190,8 @@ def attention_maps(
 
     Args:
         model: any model of ``lpa_core.models``, in train or eval mode.
-        images: (b, c, h, w), or one picture (c, h, w), prepared as for training; moved to the model's device.
+        images: (b, c, h, w), or one picture (c, h, w), prepared as for training; they follow the model to its
+            device, and the maps come back to theirs.
         size: height and width of the maps, or one number for both; None for the size of the pictures.
 
     Raises: TypeError unless ``images`` is floating point; ValueError on other shapes, on NaN, on a ``size`` below 1,
@@ -198,8 +205,8 @@ def attention_maps(
     if not model.estimators:
         raise ValueError(f"model must have levels to look at; combine={model.combine!r} classifies from g alone")
     with torch.no_grad(), evaluating(model):
-        attended = model.attend(batch.to(next(model.parameters()).device)).attended
-    return enlarged(attended, (height, width))
+        attended = model.attend(batch.to(device_of(model))).attended
+    return tuple(maps.to(batch.device) for maps in enlarged(attended, (height, width)))
 
 
 def enlarged(attended: Sequence[Attended], size: tuple[int, int]) -> tuple[Float[Tensor, "b H W"], ...]:

@@ -95,7 +95,8 @@ def explain(
 
     Args:
         model: a classifier; compiled models run uncompiled meanwhile.
-        images: (b, c, height, width), normalised as the model expects, on its device.
+        images: (b, c, height, width), normalised as the model expects; they follow it to its device, and the maps come
+            back to theirs.
         targets: the class to explain, one for all or one for each picture; None for the predicted class. A trained
             attention map has no class: ``"attention"`` refuses targets.
         method: a key of ``METHODS``.
@@ -126,12 +127,11 @@ def explain(
     if chosen.engine == "captum":
         captum()
     with undisturbed(model) as network:
-        check_pictures(images, network)
+        home, images = images.device, check_pictures(images, network)
         classes = check_targets(targets, len(images))
         name, module = "", None
         if chosen.takes_layer:
             name, module = find_layer(network, last_map_layer(network, images) if layer is None else layer)
-        images = images.detach()
         logits = Logits(network)
         if chosen.class_specific:
             classes = pick_targets(logits, images, classes, batch_size=batch_size)
@@ -144,7 +144,7 @@ def explain(
     result = torch.cat(maps)
     if not result.isfinite().all():
         raise ValueError(f"{method} gives NaN or infinite values for this model and these images")
-    return result
+    return result.to(home)
 
 
 METHODS: dict[str, Method] = {

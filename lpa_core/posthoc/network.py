@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from .._utils.device import device_of
 from .._utils.modes import undisturbed
 from ..models.trunk import Features
 
@@ -79,18 +80,22 @@ class Task(NamedTuple):
         return self.layer
 
 
-def check_pictures(images: Tensor, network: nn.Module) -> None:
-    """Raise TypeError or ValueError unless ``images`` is a finite floating (b, c, h, w) batch on the model's device."""
+def check_pictures(images: Tensor, network: nn.Module) -> Tensor:
+    """``images`` where the model is, without their gradient. Maps made of them go back to where ``images`` are.
+
+    Raises: TypeError or ValueError unless they are a finite floating (b, c, h, w) batch.
+    """
     if not isinstance(images, Tensor) or not images.is_floating_point():
         kind = images.dtype if isinstance(images, Tensor) else type(images).__name__
         raise TypeError(f"images must be a floating-point tensor (data.normalise scales uint8); got {kind}")
     if images.ndim != 4 or images.numel() == 0:
         raise ValueError(f"images must be (b, c, h, w) with at least one picture; got {tuple(images.shape)}")
-    parameter = next(network.parameters(), None)
-    if parameter is not None and parameter.device != images.device:
-        raise ValueError(f"images must be on the model's device, {parameter.device}; got {images.device}")
+    if images.is_meta:
+        raise ValueError("images must hold numbers; got a tensor on the device meta, which holds none")
     if not images.isfinite().all():
         raise ValueError(f"images must be finite; {int((~images.isfinite()).sum())} values are NaN or infinite")
+    has_place = next(network.parameters(), None) is not None
+    return images.detach().to(device_of(network)) if has_place else images.detach()
 
 
 def check_targets(targets: Targets, n: int) -> Int64[Tensor, " n"] | None:
@@ -148,7 +153,7 @@ def map_layers(model: nn.Module, images: Float[Tensor, "b c h w"]) -> dict[str, 
     it runs last.
     """
     with undisturbed(model) as network:
-        check_pictures(images, network)
+        images = check_pictures(images, network)
         return {name: _size(output) for name, output in _outputs(network, images)[0].items() if _is_map(output)}
 
 

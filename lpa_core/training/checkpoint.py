@@ -1,4 +1,4 @@
-"""A run on disk: its folder, its checkpoint, and the random state it continues from. Nothing read is ever executed."""
+"""A run on disk: its folder and its checkpoint. Nothing read is ever executed."""
 
 import io
 import json
@@ -12,11 +12,8 @@ from typing import Any
 
 import torch
 
-from .._utils.checks import is_number, is_whole
 from .._utils.files import atomic, remove_leftovers, write_atomic
-from .._utils.seeding import random_state, set_random_state
 from .config import completed
-from .loop import State
 
 FORMAT = 1
 CRC_BYTES = 4
@@ -117,7 +114,11 @@ class RunFolder:
             write_atomic(self.path / "run.json", json.dumps(info, indent=2) + "\n")
 
     def read_history(self) -> list[dict[str, Any]]:
-        """The lines of history.jsonl. Raises: ValueError where it is damaged; FileNotFoundError where it is absent."""
+        """The lines of history.jsonl.
+
+        Raises: ValueError where it is damaged, or run.json says that the run is finished and epochs are missing;
+            FileNotFoundError where it is absent.
+        """
         assert self.path is not None
         file = self.path / "history.jsonl"
         if not file.is_file():
@@ -126,6 +127,9 @@ class RunFolder:
             entries = [json.loads(line) for line in file.read_text(encoding="utf8").splitlines()]
             if [entry["epoch"] for entry in entries] != [*range(1, len(entries) + 1)]:
                 raise ValueError("its epochs are not 1, 2, ...")
+            info: dict[str, Any] = self.read_info() if (self.path / "run.json").exists() else {"finished": False}
+            if info["finished"] and len(entries) != info["config"]["epochs"]:
+                raise ValueError(f"it has {len(entries)} of {info['config']['epochs']} epochs")
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ValueError(f"{file} is damaged ({error!r})") from error
         return entries
@@ -177,62 +181,6 @@ class RunFolder:
             remove_leftovers(self.path)
             if finished:
                 (self.path / self.PREVIOUS).unlink(missing_ok=True)
-
-
-def snapshot(state: State, info: dict[str, Any], device: torch.device) -> dict[str, Any]:
-    """Everything that ``restore`` needs, and what the checkpoint belongs to."""
-    return {
-        "config": info["config"],
-        "data": info["data"],
-        "model": state.model.state_dict(),
-        "average": None if state.average is state.model else state.average.state_dict(),
-        "optimiser": state.optimiser.state_dict(),
-        "totals": state.totals,
-        "epoch": state.epoch,
-        "batch": state.batch,
-        "seconds": state.seconds,
-        "history": state.history,
-        "random": random_state(device),
-    }
-
-
-def check_snapshot(saved: Mapping[str, Any]) -> None:
-    """Raise ValueError naming what of a loaded checkpoint is not as ``snapshot`` made it, tensors apart."""
-
-    def must(holds: bool, what: str, value: object) -> None:
-        if not holds:
-            raise ValueError(f"checkpoint.pt does not fit this version of the code: {what}; got {str(value)[:200]}")
-
-    kinds = {"config": dict, "data": dict, "model": dict, "optimiser": dict, "random": dict, "history": list}
-    absent = {*kinds, "average", "totals", "epoch", "batch", "seconds"} - set(saved)
-    must(not absent, f"{', '.join(sorted(absent))} missing", sorted(saved))
-    for name, kind in kinds.items():
-        must(isinstance(saved[name], kind), f"{name} must be a {kind.__name__}", saved[name])
-    epoch, batch, seconds, history = (saved[name] for name in ("epoch", "batch", "seconds", "history"))
-    epochs = saved["config"].get("epochs")
-    must(is_whole(epochs, 1) and is_whole(epoch, 0, epochs + 1), f"epoch must be from 0 to {epochs}", epoch)
-    must(is_whole(batch) and (epoch < epochs or not batch), "batch must be one of the epoch", batch)
-    must(is_number(seconds) and 0 <= seconds < float("inf"), "seconds must be at least 0", seconds)
-    numbers = [entry.get("epoch") if isinstance(entry, dict) else None for entry in history]
-    must(numbers == [*range(1, epoch + 1)], f"history must be of epochs 1 to {epoch}", numbers)
-    totals = saved["totals"]
-    must(isinstance(totals, torch.Tensor) and totals.shape == (2,), "totals must be two numbers", totals)
-
-
-def restore(state: State, saved: dict[str, Any], device: torch.device) -> None:
-    """The inverse of ``snapshot``. Raises: ValueError when the tensors do not fit (the code has changed)."""
-    try:
-        state.model.load_state_dict(saved["model"])
-        if state.average is not state.model:
-            state.average.load_state_dict(saved["average"])
-        state.optimiser.load_state_dict(saved["optimiser"])
-        state.totals.copy_(saved["totals"])
-        state.epoch, state.batch, state.seconds = saved["epoch"], saved["batch"], saved["seconds"]
-        state.history[:] = saved["history"]
-        set_random_state(device, saved["random"])
-    except (KeyError, TypeError, AttributeError, RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"checkpoint.pt does not fit this version of the code: {reason}") from error
 
 
 def refuse_other(what: str, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:

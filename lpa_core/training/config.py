@@ -3,27 +3,33 @@
 import math
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
-from typing import Any, Literal
+from functools import cache
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 from .._utils.checks import check_option
 
 Schedule = Literal["one_cycle", "halving", "constant"]
-# Each number of a config: whole or not, the least it may be, and what it must stay below.
-_RANGES: dict[str, tuple[type, int, float]] = {
-    "epochs": (int, 1, 2**63),
-    "batch_size": (int, 2, 2**63),
-    "lr": (float, 0, math.inf),
-    "momentum": (float, 0, 1),
-    "weight_decay": (float, 0, math.inf),
-    "warmup": (float, 0, 1),
-    "label_smoothing": (float, 0, 1),
-    "ema": (float, 0, 1),
-    "cutmix": (float, 0, 1),
-    "crop": (int, 0, 2**63),
-    "limit": (int, 1, 2**63),
-    "seed": (int, 0, 2**63),
-}
-_SWITCHES = ("nesterov", "decay_all", "flip", "all", "channels_last", "compile", "bfloat16")
+
+
+class Bounds(NamedTuple):
+    """What a number of a config may be: at least ``least`` and below ``below``."""
+
+    least: int
+    below: float
+
+    def check(self, name: str, value: object, *, whole: bool) -> None:
+        """Raise TypeError unless ``value`` is a number, ValueError unless it lies within these bounds."""
+        if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
+            raise TypeError(f"{name} must be a {'whole number' if whole else 'number'}; got {value!r}")
+        if not self.least <= value < self.below:
+            above = "" if self.below == math.inf or (whole and value < self.below) else f" and below {self.below}"
+            raise ValueError(f"{name} must be at least {self.least}{above}; got {value}")
+
+
+Count = Annotated[int, Bounds(1, 2**63)]
+Whole = Annotated[int, Bounds(0, 2**63)]
+Share = Annotated[float, Bounds(0, 1)]
+Amount = Annotated[float, Bounds(0, math.inf)]
 
 
 @dataclass(frozen=True)
@@ -38,23 +44,23 @@ class TrainConfig:
 
     data: str  # a name for ``data.load``: "digits", "cifar100", "folder:PATH", ...
     model: dict[str, Any]
-    epochs: int
-    batch_size: int
-    lr: float  # the peak for "one_cycle", the start for "halving"
-    momentum: float = 0.9
+    epochs: Count
+    batch_size: Annotated[int, Bounds(2, 2**63)]
+    lr: Amount  # the peak for "one_cycle", the start for "halving"
+    momentum: Share = 0.9
     nesterov: bool = True
-    weight_decay: float = 5e-4  # off normalisation, biases and other single numbers ...
+    weight_decay: Amount = 5e-4  # off normalisation, biases and other single numbers ...
     decay_all: bool = False  # ... unless this is set
     schedule: Schedule = "one_cycle"
-    warmup: float = 0.25  # the share of all steps in which "one_cycle" rises
-    label_smoothing: float = 0.0
-    ema: float = 0.0  # decay of the averaged weights that are evaluated and kept; 0: the last weights themselves
-    crop: int = 0  # pixels of padding for random crops; 0: none
+    warmup: Share = 0.25  # the share of all steps in which "one_cycle" rises
+    label_smoothing: Share = 0.0
+    ema: Share = 0.0  # decay of the averaged weights that are evaluated and kept; 0: the last weights themselves
+    crop: Whole = 0  # pixels of padding for random crops; 0: none
     flip: bool = False  # mirror half of the pictures
-    cutmix: float = 0.0  # the share of the batches in which a box of every picture is another picture's
+    cutmix: Share = 0.0  # the share of the batches in which a box of every picture is another picture's
     all: bool = False  # train on the held-out tenth too, when nothing is left to choose
-    limit: int | None = None  # use at most this many pictures of each split; None: all
-    seed: int = 0
+    limit: Count | None = None  # use at most this many pictures of each split; None: all
+    seed: Whole = 0
     channels_last: bool = True  # the faster memory format on GPUs, and on most CPUs
     compile: bool = False  # model.compile() on a GPU; without effect on a CPU
     bfloat16: bool = False  # on a CPU too; a GPU that computes in it does so in any case
@@ -62,18 +68,12 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if not isinstance(self.data, str) or not self.data:
             raise TypeError(f"data must be a name, such as 'digits' or 'folder:PATH'; got {self.data!r}")
-        for name, (kind, least, below) in _RANGES.items():
+        for name, (kind, bounds) in _checked().items():
             value = getattr(self, name)
-            if name == "limit" and value is None:
-                continue
-            if isinstance(value, bool) or not isinstance(value, int if kind is int else (int, float)):
-                raise TypeError(f"{name} must be a {'whole number' if kind is int else 'number'}; got {value!r}")
-            if not least <= value < below:
-                above = "" if below == math.inf or (below == 2**63 and value < below) else f" and below {below}"
-                raise ValueError(f"{name} must be at least {least}{above}; got {value}")
-        for name in _SWITCHES:
-            if not isinstance(getattr(self, name), bool):
-                raise TypeError(f"{name} must be True or False; got {getattr(self, name)!r}")
+            if bounds is None and not isinstance(value, bool):
+                raise TypeError(f"{name} must be True or False; got {value!r}")
+            if bounds is not None and (name, value) != ("limit", None):
+                bounds.check(name, value, whole=kind is int)
         if self.lr <= 0:
             raise ValueError(f"lr must be above 0; got {self.lr}")
         if self.nesterov and not self.momentum:
@@ -96,6 +96,19 @@ class TrainConfig:
             return cls(**values)
         except TypeError as error:
             raise ValueError(f"config is not complete or of wrong types: {error}") from error
+
+
+@cache
+def _checked() -> dict[str, tuple[type, Bounds | None]]:
+    """The kind and the bounds of each number of a config, as its annotation says; a switch has no bounds."""
+    found: dict[str, tuple[type, Bounds | None]] = {}
+    for name, hint in get_type_hints(TrainConfig, include_extras=True).items():
+        for part in (hint, *get_args(hint)):
+            if get_origin(part) is Annotated:
+                found[name] = part.__origin__, part.__metadata__[0]
+        if hint is bool:
+            found[name] = bool, None
+    return found
 
 
 def completed(values: Mapping[str, Any]) -> dict[str, Any]:

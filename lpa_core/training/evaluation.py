@@ -4,9 +4,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
-from .._utils.device import pick_device
+from .._utils.device import device_of, pick_device, true_float32
 from .._utils.modes import evaluating
 from ..data.batches import Batches
 from ..data.image_set import ImageSet
@@ -29,7 +29,7 @@ def evaluate(
     check_labels(image_set)
     if device is not None:
         model.to(pick_device(device))
-    device = next(model.parameters()).device
+    device = device_of(model)
     batches = Batches(image_set, batch_size, shuffle=False, drop_last=False, device=device)
     totals = torch.zeros(2, device=device)
     with evaluating(model):
@@ -46,16 +46,22 @@ def evaluate(
     return {"accuracy": correct / len(image_set), "loss": loss / len(image_set), "n": len(image_set)}
 
 
-def evaluate_with_maps(model: AttentionClassifier, image_set: ImageSet) -> dict[str, Any]:
-    """``evaluate``, and the pointing game of each level's map where the set knows where the object is."""
-    scores = evaluate(model, image_set)
-    if image_set.masks is None or image_set.boxes is None or not model.estimators:
-        return scores
-    device = next(model.parameters()).device
-    parts = [slice(start, start + 500) for start in range(0, len(image_set), 500)]
-    with torch.no_grad():
-        outputs = [model.attend(image_set.float_images(part).to(device)).attended for part in parts]
-    maps = [torch.cat([a.weights.cpu() for a in level]) for level in zip(*outputs, strict=True)]
+@torch.no_grad()
+def final_scores(model: AttentionClassifier, image_set: ImageSet) -> dict[str, Any]:
+    """``evaluate`` in float32 with all its bits, and the pointing game of each level's map where the place is known.
+
+    The pointing game is there where the set has masks and boxes. A compiled model runs uncompiled: it was compiled
+    for training's precision.
+    """
+    with true_float32(), torch.compiler.set_stance("force_eager"):
+        scores = evaluate(model, image_set)
+        if image_set.masks is None or image_set.boxes is None or not model.estimators:
+            return scores
+        parts: list[list[Tensor]] = []
+        for start in range(0, len(image_set), 500):
+            images = image_set.float_images(slice(start, start + 500)).to(device_of(model))
+            parts.append([a.weights.to(image_set.images.device) for a in model.attend(images).attended])
+    maps = [torch.cat(level) for level in zip(*parts, strict=True)]
     boxes = box_masks(image_set.boxes, (image_set.images.shape[2], image_set.images.shape[3]))
     scores["pointing_game"] = {
         where: [pointing_game(level, masks).nanmean().item() for level in maps]

@@ -7,7 +7,6 @@ average of the weights, bfloat16 where the hardware has it, and an evaluation th
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -19,24 +18,10 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from .._utils.seeding import generator
 from ..data.batches import Batches
 from .config import TrainConfig
+from .state import Pairs, State, paired
 
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, nn.GroupNorm, nn.LayerNorm)
 Wanted = list[tuple[Int64[Tensor, " b"], float]]  # labels and their share of the loss
-
-
-@dataclass
-class State:
-    """Everything that changes while training, and nothing else: what a checkpoint holds beside the random state."""
-
-    model: nn.Module
-    average: nn.Module  # what is evaluated and kept: the moving average of model, or model itself
-    optimiser: torch.optim.Optimizer
-    totals: Float[Tensor, "2"]  # loss and correct answers, summed over the pictures of this epoch, on the device
-    epoch: int = 0  # epochs done
-    batch: int = 0  # batches done of the epoch under way
-    seconds: float = 0.0  # spent on those batches
-    history: list[dict[str, Any]] = field(default_factory=list)  # one entry per epoch done
-    parallel: nn.Module | None = None  # model as several processes share it (DistributedDataParallel)
 
 
 def fit(
@@ -65,7 +50,7 @@ def fit(
             state.optimiser.zero_grad()
             loss.backward()
             state.optimiser.step()
-            update_average(state.average, state.model, config.ema, step)
+            update_average(state.average, state.model, config.ema, step, pairs=state.pairs)
             correct = (logits.detach().argmax(dim=1) == labels).sum()
             state.totals += torch.stack([loss.detach() * len(labels), correct])
             state.batch += 1
@@ -150,21 +135,20 @@ def decay_groups(model: nn.Module, config: TrainConfig) -> list[dict[str, Any]]:
 
 
 @torch.no_grad()
-def update_average(average: nn.Module, model: nn.Module, decay: float, step: int) -> None:
+def update_average(
+    average: nn.Module, model: nn.Module, decay: float, step: int, *, pairs: Pairs | None = None
+) -> None:
     """Exponential moving average of weights and buffers: m <- d m + (1 - d) w, in place, after step 0, 1, ...
 
     d = min(decay, (1 + step) / (10 + step)), so that the random start is forgotten soon. Integer buffers (counters)
     are copied. BatchNorm's running statistics are averaged too: those of the last steps do not fit averaged weights.
+    ``pairs``: the tensors of both where they are known; to list them takes longer than to average them.
     """
-    if average is model:
-        return
-    averages, tensors = ([*module.parameters(), *module.buffers()] for module in (average, model))
-    pairs = [*zip(averages, tensors, strict=True)]
-    old, new = ([pair[i] for pair in pairs if pair[0].is_floating_point()] for i in (0, 1))
-    get_ema_multi_avg_fn(min(decay, (1 + step) / (10 + step)))(old, new, 0)
-    for a, tensor in pairs:
-        if not a.is_floating_point():
-            a.copy_(tensor)
+    averages, tensors, copies, counters = paired(average, model) if pairs is None else pairs
+    if averages:
+        get_ema_multi_avg_fn(min(decay, (1 + step) / (10 + step)))(averages, tensors, 0)
+    if copies:
+        torch._foreach_copy_(copies, counters)
 
 
 def autocast(device: torch.device, *, bfloat16: bool = False) -> torch.autocast:

@@ -1,6 +1,6 @@
 """A training run: set up, killed at any moment, continued to the same result, evaluated once on the test set.
 
-The loop itself is ``recipe.fit``. A run folder holds:
+The loop itself is ``loop.fit``. A run folder holds:
 
 * ``run.json``: config, commit, versions, device, data, timings, results.
 * ``history.jsonl``: one line per epoch.
@@ -23,7 +23,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from .._utils import provenance
 from .._utils.checks import is_number
-from .._utils.device import pick_device
+from .._utils.device import pick_device, tuned_convolutions
 from .._utils.files import locked
 from .._utils.seeding import generator, own_random_state
 from ..data.batches import Batches
@@ -31,13 +31,16 @@ from ..data.image_set import ImageSet
 from ..models.builders import build
 from ..models.classifier import AttentionClassifier
 from ..models.weights import load_weights, save_weights
-from .checkpoint import FORMAT, RunFolder, check_snapshot, refuse_other, restore
+from .checkpoint import FORMAT, RunFolder, refuse_other
+from .compiling import compiled
 from .config import TrainConfig, completed
-from .evaluation import evaluate_with_maps
-from .loop import State, decay_groups, fit
-from .processes import Ranks, joined
+from .context import Context, OnEpoch, OnEvent
+from .evaluation import final_scores
+from .loop import decay_groups, fit
+from .processes import joined
 from .sets import Sets, check_sets, load_sets
-from .watch import OnEpoch, Watch
+from .state import State, check_snapshot, restore
+from .watch import Watch
 
 logger = logging.getLogger(__name__)
 
@@ -67,6 +70,7 @@ def train(
     resume: bool = False,
     progress: bool = True,
     on_epoch: OnEpoch | None = None,
+    on_event: OnEvent | None = None,
     sets: tuple[ImageSet, ImageSet | None, ImageSet] | None = None,
     checkpoint_seconds: float = 30.0,
     minutes: float | None = None,
@@ -85,9 +89,14 @@ def train(
             returned as it is). The config and the data must be the same.
         progress: show a progress bar.
         on_epoch: called after each epoch with its history entry and the model that would be kept, in evaluation mode;
-            it may draw random numbers, and must not change the model.
+            it may draw random numbers, and must not change the model. An epoch that a resumed run makes again, since
+            its checkpoint is older, is reported again.
+        on_event: called with (moment, epochs done, batches done of the next) as the run goes on: at ``"begin"``, when
+            all is set up; after each ``"step"``, before any checkpoint; when a ``"checkpoint"`` is written; at the end
+            of the steps of an ``"epoch"``; before each ``"validation"`` and the ``"test"``. What it raises stops the
+            run.
         sets: train, validation and test set in place of ``load_sets(config)``.
-        checkpoint_seconds: a checkpoint is written after each epoch, and within one whenever this time has passed.
+        checkpoint_seconds: a checkpoint is written whenever this time has passed since the last, and at the end.
         minutes: stop after so long, with a checkpoint.
         command: the command line to record.
 
@@ -111,6 +120,7 @@ def train(
     with ExitStack() as stack:
         if device.type == "cuda":
             stack.enter_context(torch.cuda.device(device))  # where objects that ranks share travel
+            stack.enter_context(tuned_convolutions())
         ranks = stack.enter_context(joined(device))
         if minutes is not None and ranks.size > 1:
             raise ValueError("minutes is for one process: several would stop at different steps")
@@ -127,30 +137,61 @@ def train(
         sets = load_sets(config, root=root, download=download) if sets is None else Sets(*sets)
         check_sets(sets, config)
         stack.enter_context(own_random_state(device, config.seed))
-        state, batches = _start(config, sets, device, ranks)
-        info = _describe(config, sets, state, device, command)
-        _continue(folder, state, info, earlier, device, ranks)
-        if ranks.size > 1:
-            state.parallel = DistributedDataParallel(state.model)  # from here on all have the main one's weights
-        progress, on_epoch = progress and main, on_epoch if main else None
-        watch = Watch(
-            state, batches, sets, config, folder, info, device, checkpoint_seconds, on_epoch, progress, until, ranks
+        context = Context(
+            config,
+            sets,
+            device,
+            folder,
+            ranks,
+            info=_describe(config, sets, device, command),
+            checkpoint_seconds=checkpoint_seconds,
+            until=until,
+            progress=progress and main,
+            on_epoch=on_epoch if main else None,
+            on_event=on_event,
         )
+        state, batches = _start(context)
+        _go_on(context, state, earlier)
+        watch = Watch(context, state, batches)
         with watch.bar:
             fit(state, batches, config, after_step=watch.after_step, after_epoch=watch.after_epoch)
-        return _finish(folder, config, sets, state, info)
+        return _finish(context, state)
 
 
-def _start(config: TrainConfig, sets: Sets, device: torch.device, ranks: Ranks) -> tuple[State, Batches]:
+def _describe(config: TrainConfig, sets: Sets, device: torch.device, command: str | None) -> dict[str, Any]:
+    """What run.json says at the start."""
+    counts = {name: 0 if part is None else len(part) for name, part in sets._asdict().items()}
+    return {
+        "format": FORMAT,
+        "finished": False,
+        "config": config.to_dict(),
+        "command": command,
+        "commit": provenance.commit(),
+        "versions": provenance.versions(),
+        "device": provenance.device_name(device),  # every device that the run was on
+        "threads": [torch.get_num_threads()],  # one entry per start, as in all lists here
+        "devices": [provenance.device_name(device)],
+        "compiled": [],
+        "resumed": 0,
+        "started": provenance.now(),
+        "data": {"name": config.data, **counts, "checksums": [part.checksum for part in filter(None, sets)]},
+        "parameters": None,
+        "timings": None,
+        "results": None,
+    }
+
+
+def _start(context: Context) -> tuple[State, Batches]:
     """A fresh model with its optimiser, and the batches it is trained on. Refuses what does not fit the data."""
-    needed = {"num_classes": len(sets.train.classes), "in_channels": sets.train.images.shape[1]}
+    config, train_set, device, ranks = context.config, context.sets.train, context.device, context.ranks
+    needed = {"num_classes": len(train_set.classes), "in_channels": train_set.images.shape[1]}
     for name, value in needed.items():
         if config.model.get(name, value) != value:
             raise ValueError(f"model[{name!r}] must be {value} for {config.data}; got {config.model[name]!r}")
     if config.model["builder"] == "attend_to":
         del needed["in_channels"]  # a network from elsewhere has its own
     batches = Batches(
-        sets.train,
+        train_set,
         config.batch_size,
         seed=config.seed,
         crop=config.crop,
@@ -161,7 +202,7 @@ def _start(config: TrainConfig, sets: Sets, device: torch.device, ranks: Ranks) 
     )
     model = build({**config.model, **needed}).eval()
     with torch.no_grad():
-        model(sets.train.float_images([0]))  # pictures too small for the network are refused here
+        model(train_set.float_images([0]))  # pictures too small for the network are refused here
     model.to(device).to(memory_format=torch.channels_last if config.channels_last else torch.contiguous_format)
     average = copy.deepcopy(model) if config.ema else model
     optimiser = torch.optim.SGD(
@@ -171,43 +212,14 @@ def _start(config: TrainConfig, sets: Sets, device: torch.device, ranks: Ranks) 
         nesterov=config.nesterov,
         fused=device.type == "cuda",
     )
-    if config.compile and device.type == "cuda":
-        model.compile()  # in place: the names of the weights stay as they are
+    context.info["compiled"] = [config.compile and device.type == "cuda" and compiled(model)]
+    context.info["parameters"] = sum(p.numel() for p in model.parameters())
     return State(model, average, optimiser, torch.zeros(2, device=device)), batches
 
 
-def _describe(
-    config: TrainConfig, sets: Sets, state: State, device: torch.device, command: str | None
-) -> dict[str, Any]:
-    """What run.json says at the start."""
-    counts = {name: 0 if part is None else len(part) for name, part in sets._asdict().items()}
-    return {
-        "format": FORMAT,
-        "finished": False,
-        "config": config.to_dict(),
-        "command": command,
-        "commit": provenance.commit(),
-        "versions": provenance.versions(),
-        "device": provenance.device_name(device),
-        "threads": [torch.get_num_threads()],  # one entry per start
-        "resumed": 0,
-        "started": provenance.now(),
-        "data": {"name": config.data, **counts, "checksums": [part.checksum for part in filter(None, sets)]},
-        "parameters": sum(p.numel() for p in state.model.parameters()),
-        "timings": None,
-        "results": None,
-    }
-
-
-def _continue(
-    folder: RunFolder,
-    state: State,
-    info: dict[str, Any],
-    earlier: dict[str, Any] | None,
-    device: torch.device,
-    ranks: Ranks,
-) -> None:
+def _go_on(context: Context, state: State, earlier: dict[str, Any] | None) -> None:
     """Bring ``state`` to where the earlier run stopped, if there is one, and begin the folder's files."""
+    folder, info, ranks = context.folder, context.info, context.ranks
     if earlier is not None:
         refuse_other(f"data: the run in {folder.path} was made with other data", earlier["data"], info["data"])
         saved = ranks.shared(folder.load() if ranks.rank == 0 else None)
@@ -216,33 +228,41 @@ def _continue(
             there = completed(saved["config"])
             refuse_other(f"{folder.path}: checkpoint.pt has another config", there, info["config"])
             refuse_other(f"{folder.path}: checkpoint.pt was made with other data", saved["data"], info["data"])
-            restore(state, saved, device)
+            restore(context, state, saved)
         if set(earlier["threads"]) != set(info["threads"]):
             logger.warning(
                 "the run was made with %s threads and goes on with %d: its result may differ in the last bits",
                 " and ".join(map(str, dict.fromkeys(earlier["threads"]))),
                 info["threads"][0],
             )
-        info["threads"] = earlier["threads"] + info["threads"]
+        earlier = {"devices": [earlier.get("device")], "compiled": [None], **earlier}  # from before these were kept
+        for name in ("threads", "devices", "compiled"):
+            info[name] = earlier[name] + info[name]
+        info["device"] = ", ".join(dict.fromkeys(map(str, info["devices"])))
         info["resumed"] = earlier["resumed"] + 1
         info["command"], info["started"] = earlier["command"], earlier["started"]
+    if ranks.size > 1:
+        state.parallel = DistributedDataParallel(state.model)  # from here on all have the main one's weights
     if ranks.rank:  # other dropout than the main process's, for other pictures
-        torch.manual_seed(
-            generator("rank", info["config"]["seed"], ranks.rank, state.epoch, state.batch).initial_seed()
-        )
+        key = ("rank", context.config.seed, ranks.rank, state.epoch, state.batch)
+        torch.manual_seed(generator(*key).initial_seed())
     folder.clean()
     folder.write_info(info)
     folder.write_history(state.history)
+    context.tell("begin", state.epoch, state.batch)
 
 
-def _finish(folder: RunFolder, config: TrainConfig, sets: Sets, state: State, info: dict[str, Any]) -> Run:
+def _finish(context: Context, state: State) -> Run:
     """Evaluate the trained model, on the test set for the only time, and write the weights and run.json."""
+    config, sets, folder, info = context.config, context.sets, context.folder, context.info
     model = state.average.eval()
     assert isinstance(model, AttentionClassifier)  # as _start built it
-    results: dict[str, Any] = {
-        "validation": None if sets.validation is None else evaluate_with_maps(model, sets.validation),
-        "test": evaluate_with_maps(model, sets.test),
-    }
+    results: dict[str, Any] = {"validation": None}
+    if sets.validation is not None:
+        context.tell("validation", state.epoch)
+        results["validation"] = final_scores(model, sets.validation)
+    context.tell("test", state.epoch)
+    results["test"] = final_scores(model, sets.test)
     seconds = sum(entry["seconds"] for entry in state.history)
     info["timings"] = {
         "seconds": round(seconds, 3),
@@ -262,16 +282,13 @@ def _finish(folder: RunFolder, config: TrainConfig, sets: Sets, state: State, in
             | {"seed": config.seed, "threads": sorted(set(info["threads"]))},
             size=sets.train.images.shape[2:],
         )
-        folder.write_info(info)
         folder.clean(finished=True)
+        folder.write_info(info)  # the last of all: a run that is killed before it is finished anew
     return Run(model, config, state.history, results, info)
 
 
 def _finished(folder: RunFolder, config: TrainConfig, info: dict[str, Any], device: torch.device) -> Run:
     """The run in ``folder``, as ``train`` returned it."""
     assert folder.path is not None  # only a folder holds an earlier run
-    history = folder.read_history()
-    if len(history) != config.epochs:
-        raise ValueError(f"{folder.path / 'history.jsonl'} is damaged: it has {len(history)} of {config.epochs} epochs")
     model = load_weights(folder.path, device=device).model
-    return Run(model, config, history, info["results"], info)
+    return Run(model, config, folder.read_history(), info["results"], info)

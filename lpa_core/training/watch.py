@@ -2,22 +2,16 @@
 
 import math
 import time
-from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import nn
 from tqdm import tqdm
 
 from ..data.batches import Batches
-from .checkpoint import RunFolder, snapshot
-from .config import TrainConfig
+from .context import Context
 from .evaluation import evaluate
-from .loop import State, autocast, learning_rate
-from .processes import Ranks
-from .sets import Sets
-
-OnEpoch = Callable[[dict[str, Any], nn.Module], None]
+from .loop import autocast, learning_rate
+from .state import State, snapshot
 
 
 class TimeUp(TimeoutError):
@@ -27,26 +21,10 @@ class TimeUp(TimeoutError):
 class Watch:
     """What happens between the steps of ``fit``: the clock, the progress bar, checkpoints and the end of an epoch."""
 
-    def __init__(
-        self,
-        state: State,
-        batches: Batches,
-        sets: Sets,
-        config: TrainConfig,
-        folder: RunFolder,
-        info: dict[str, Any],
-        device: torch.device,
-        checkpoint_seconds: float,
-        on_epoch: OnEpoch | None,
-        progress: bool,
-        until: float,
-        ranks: Ranks,
-    ) -> None:
-        self.state, self.batches, self.sets, self.config, self.folder = state, batches, sets, config, folder
-        self.info, self.device, self.checkpoint_seconds, self.on_epoch = info, device, checkpoint_seconds, on_epoch
-        self.until, self.ranks = until, ranks
-        done = state.epoch * len(batches) + state.batch
-        self.bar = tqdm(total=config.epochs * len(batches), initial=done, unit="step", disable=not progress)
+    def __init__(self, context: Context, state: State, batches: Batches) -> None:
+        self.context, self.state, self.batches = context, state, batches
+        done, every = state.epoch * len(batches) + state.batch, context.config.epochs * len(batches)
+        self.bar = tqdm(total=every, initial=done, unit="step", disable=not context.progress)
         self.clock = self.saved = time.perf_counter()
 
     def lap(self) -> float:
@@ -55,39 +33,40 @@ class Watch:
         return self.clock - last
 
     def after_step(self) -> None:
+        """Move the bar on, write a checkpoint when one is due, and stop when the time is up."""
         self.bar.update()
-        now = time.perf_counter()
-        if now - self.saved >= self.checkpoint_seconds or now >= self.until:
+        self.context.tell("step", self.state.epoch, self.state.batch)
+        now, until = time.perf_counter(), self.context.until
+        if now - self.saved >= self.context.checkpoint_seconds or now >= until:
             self.save()
-        if now >= self.until:
+        if now >= until:
             raise TimeUp("the time is up; the run goes on from its checkpoint with resume (--resume)")
 
     def save(self) -> None:
         """Write a checkpoint; the time it takes is nobody's."""
         self.state.seconds += self.lap()
-        self.folder.save(snapshot(self.state, self.info, self.device))
+        self.context.folder.save(snapshot(self.context, self.state))
+        self.context.tell("checkpoint", self.state.epoch, self.state.batch)
         self.lap()
         self.saved = self.clock
 
     def after_epoch(self) -> None:
         """Evaluate, write the epoch down, and put the state at the start of the next."""
-        state, steps = self.state, len(self.batches)
-        loss, correct = self.ranks.summed(state.totals.clone()).tolist()  # waits for the device
-        seconds, pictures = state.seconds + self.lap(), steps * self.config.batch_size
+        context, state, config = self.context, self.state, self.context.config
+        context.tell("epoch", state.epoch, state.batch)
+        loss, correct = context.ranks.summed(state.totals.clone()).tolist()  # waits for the device
+        steps = (state.epoch + 1) * len(self.batches)
+        seconds, pictures = state.seconds + self.lap(), len(self.batches) * config.batch_size
         if not math.isfinite(loss):
             raise FloatingPointError(
                 f"the loss is {loss} in epoch {state.epoch + 1}: training has diverged; start again with a lower lr "
-                f"(it is {self.config.lr})"
+                f"(it is {config.lr})"
             )
-        state.average.eval()
-        validation: dict[str, Any] = {}
-        if self.sets.validation is not None:
-            with autocast(self.device, bfloat16=self.config.bfloat16):
-                validation = evaluate(state.average, self.sets.validation)
+        validation = self._validate()
         entry = {
             "epoch": state.epoch + 1,
-            "step": (state.epoch + 1) * steps,
-            "lr": learning_rate(self.config, (state.epoch + 1) * steps - 1, steps),
+            "step": steps,
+            "lr": learning_rate(config, steps - 1, len(self.batches)),
             "train_loss": loss / pictures,
             "train_accuracy": correct / pictures,
             "validation_loss": validation.get("loss"),
@@ -98,11 +77,22 @@ class Watch:
         state.history.append(entry)
         state.epoch, state.batch, state.seconds = state.epoch + 1, 0, 0.0
         state.totals.zero_()
-        self.save()
-        self.folder.write_history(state.history)
+        last = state.epoch == config.epochs
+        if last or time.perf_counter() - self.saved >= context.checkpoint_seconds:
+            self.save()  # not after every epoch: the full network's are seconds long, and its checkpoints 240 MB
+        context.folder.write_history(state.history)
         shown = {name: f"{entry[name]:.3f}" for name in ("train_loss", "validation_accuracy") if entry[name]}
         self.bar.set_postfix({**shown, "images/s": f"{entry['images_per_second']:.0f}"})
-        if self.on_epoch is not None:
-            with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
-                self.on_epoch(dict(entry), state.average)
+        if context.on_epoch is not None:
+            with torch.random.fork_rng(devices=[context.device] if context.device.type == "cuda" else []):
+                context.on_epoch(dict(entry), state.average)
         self.lap()
+
+    def _validate(self) -> dict[str, Any]:
+        """The scores of what would be kept, in evaluation mode, which it stays in."""
+        context, average = self.context, self.state.average.eval()
+        if context.sets.validation is None:
+            return {}
+        context.tell("validation", self.state.epoch, self.state.batch)
+        with autocast(context.device, bfloat16=context.config.bfloat16):
+            return evaluate(average, context.sets.validation)

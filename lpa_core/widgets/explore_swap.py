@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from .._utils.device import device_of
 from .._utils.modes import evaluating
 from ..data.image_set import ImageSet
 from ..models.classifier import AttentionClassifier
@@ -42,9 +43,9 @@ def swap_explorer(
 
     def weights(model: AttentionClassifier, place: int, donor: int) -> Tensor:
         with evaluating(model), torch.no_grad():
-            local = model.trunk(pictures.float_images([place])).local[level - 1]
-            g = model.trunk(pictures.float_images([donor])).g
-            return model.estimators[level - 1](local, g).weights[0]
+            one, other = (pictures.float_images([i]).to(device_of(model)) for i in (place, donor))
+            local, g = model.trunk(one).local[level - 1], model.trunk(other).g
+            return model.estimators[level - 1](local, g).weights[0].cpu()
 
     def draw(place: int, donor: int) -> Frame:
         own = donor == place

@@ -102,3 +102,12 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match=r"cannot write in .*file"), locked(tmp_path / "file" / "run"):
         pass
+
+
+def test_a_lock_whose_file_was_deleted_by_its_holder_is_taken_anew(tmp_path):
+    """A file that a killed process left is no lock, and of the one that a holder deletes nothing remains."""
+    (tmp_path / LOCK_NAME).touch()
+    for _ in range(3):
+        with locked(tmp_path), pytest.raises(BlockingIOError), locked(tmp_path):
+            pass
+        assert os.listdir(tmp_path) == []

@@ -13,16 +13,14 @@ import signal
 import sys
 import time
 from collections import Counter
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 import torch._dynamo  # imported by the first step: once here, not in every child
 from tiny import tiny_config, tiny_sets
 
-from lpa_core._utils import files
 from lpa_core.models.weights import load_weights
-from lpa_core.training import checkpoint, evaluation, run, watch
+from lpa_core.training import checkpoint, train
 
 STARTING, STEP, WRITE, EPOCH, EVALUATION = range(5)
 NAMES = ("starting", "in_a_step", "in_a_write", "between_epochs", "in_evaluation")
@@ -31,17 +29,7 @@ LEAST = 3  # each of the three is hit so often before it is enough
 CONFIG = tiny_config(epochs=3, model={"builder": "attention_vgg", "width": 0.06, "levels": 2})
 
 
-def saying(doing, now, function):
-    """``function``, that says so while it runs."""
-
-    def wrapped(*arguments, **options):
-        before, now[0] = now[0], doing
-        try:
-            return function(*arguments, **options)
-        finally:
-            now[0] = before
-
-    return wrapped
+SAYS = {"begin": STEP, "step": STEP, "epoch": EPOCH, "checkpoint": EPOCH, "validation": EVALUATION, "test": EVALUATION}
 
 
 def start(out, now):
@@ -50,25 +38,24 @@ def start(out, now):
     pid = os.fork()
     if pid:
         return pid
-    status = 1
-    try:
-        atomic = files.atomic
+    status, before = 1, STARTING
 
-        @contextmanager
-        def written(path):
-            before, now[0] = now[0], WRITE
-            try:
-                with atomic(path) as file:
-                    yield file
-            finally:
+    def listen(moment, epoch, batch):
+        now[0] = STEP if moment == "checkpoint" and batch else SAYS.get(moment, STARTING)
+
+    def hook(event, arguments):
+        """Python's own, called before a file is opened or renamed: what is beside its target is being written."""
+        nonlocal before
+        if event in ("open", "os.rename") and str(arguments[0]).endswith(".tmp"):
+            if event == "open":
+                before, now[0] = now[0], WRITE
+            elif now[0] == WRITE:
                 now[0] = before
 
-        files.atomic = checkpoint.atomic = written
-        watch.evaluate = evaluation.evaluate = saying(EVALUATION, now, evaluation.evaluate)
-        watch.Watch.after_epoch = saying(EPOCH, now, watch.Watch.after_epoch)
-        run.fit = saying(STEP, now, run.fit)
+    try:
+        sys.addaudithook(hook)
         options = {"device": "cpu", "progress": False, "resume": True, "checkpoint_seconds": 0.005}
-        run.train(CONFIG, out, sets=tiny_sets(), **options)
+        train(CONFIG, out, sets=tiny_sets(), on_event=listen, **options)
         status = 0
     finally:
         os._exit(status)

@@ -163,7 +163,11 @@ def test_what_names_no_logits_is_refused(wrap, error, message):
         (torch.zeros(3, 8, 8), ValueError, r"got \(3, 8, 8\)"),
         (torch.zeros(0, 3, 8, 8), ValueError, "at least one picture"),
         (torch.tensor([0.0, torch.nan, torch.inf]).view(1, 3, 1, 1), ValueError, "2 values are NaN or infinite"),
-        (torch.zeros(1, 3, 8, 8, device="meta"), ValueError, "model's device, cpu; got meta"),
+        (
+            torch.zeros(1, 3, 8, 8, device="meta"),
+            ValueError,
+            "images must hold numbers; got a tensor on the device meta",
+        ),
     ],
 )
 def test_bad_pictures(images, error, message):

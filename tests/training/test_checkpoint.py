@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lpa_core._utils.seeding import own_random_state, random_state, set_random_state
-from lpa_core.training.checkpoint import RunFolder, load_checkpoint, refuse_other, restore, save_checkpoint, snapshot
+from lpa_core.training.checkpoint import RunFolder, load_checkpoint, refuse_other, save_checkpoint
 
 CPU = torch.device("cpu")
 
@@ -162,18 +162,14 @@ def test_the_callers_random_state_is_given_back():
         assert not torch.equal(torch.rand(2), first)
 
 
-def test_a_state_that_does_not_fit_the_code_is_refused():
-    from lpa_core.training.loop import State
-
-    def state(channels):
-        model = torch.nn.Linear(channels, 2)
-        return State(model, model, torch.optim.SGD(model.parameters(), lr=0.1), torch.zeros(2))
-
-    with own_random_state(CPU, 0):
-        saved = snapshot(state(2), {"config": {}, "data": {}}, CPU)
-        restore(state(2), saved, CPU)
-        with pytest.raises(ValueError, match=r"does not fit this version of the code: .*size mismatch"):
-            restore(state(3), saved, CPU)
-        del saved["optimiser"]
-        with pytest.raises(ValueError, match="does not fit this version of the code: 'optimiser'"):
-            restore(state(2), saved, CPU)
+@pytest.mark.parametrize("lines", ["", '{"epoch": 1}\n'])
+def test_a_finished_run_whose_history_is_empty_or_short_is_damaged(tmp_path, lines):
+    folder = RunFolder(tmp_path)
+    folder.write_history([])
+    assert folder.read_history() == []
+    folder.write_info(INFO)
+    assert folder.read_history() == []
+    folder.write_info({**INFO, "finished": True, "results": {}, "timings": {}})
+    (tmp_path / "history.jsonl").write_text(lines)
+    with pytest.raises(ValueError, match=rf"history\.jsonl is damaged .*it has {len(lines) // 10} of 5 epochs"):
+        folder.read_history()

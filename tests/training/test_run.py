@@ -15,8 +15,6 @@ from lpa_core import training
 from lpa_core._utils import files
 from lpa_core.metrics.localisation import box_masks, pointing_game
 from lpa_core.models.weights import load_weights
-from lpa_core.training import checkpoint, evaluation, watch
-from lpa_core.training import run as run_module
 from lpa_core.training.checkpoint import load_checkpoint, save_checkpoint
 from lpa_core.training.evaluation import evaluate
 from lpa_core.training.run import train
@@ -114,17 +112,28 @@ def test_the_kept_model_is_the_average(tmp_path):
     assert same_tensors(saved["model"], plain.model.state_dict())
 
 
-def test_the_test_set_is_read_once_at_the_end(monkeypatch):
-    seen = []
+class Read(torch.Tensor):
+    """Pictures that write down when they are taken somewhere: whoever computes with them does that first."""
 
-    def watched(model, image_set, **options):
-        seen.append(image_set.split)
-        return evaluate(model, image_set, **options)
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None):
+        if func in (torch.Tensor.to, torch.Tensor.__getitem__):
+            args[0].log.append("read")
+        with torch._C.DisableTorchFunctionSubclass():
+            return func(*args, **(kwargs or {}))
 
-    monkeypatch.setattr(watch, "evaluate", watched)
-    monkeypatch.setattr(evaluation, "evaluate", watched)
-    train(tiny_config(epochs=3), sets=tiny_sets(), device="cpu", progress=False)
-    assert seen == ["validation"] * 4 + ["test"]
+
+def test_the_test_set_is_read_once_at_the_end():
+    train_set, validation, test = tiny_sets()
+    log, images = [], test.images.as_subclass(Read)
+    images.log = log
+    sets = (train_set, validation, replace(test, images=images, masks=None))
+    train(tiny_config(epochs=3), sets=sets, device="cpu", progress=False, on_event=lambda *event: log.append(event[:2]))
+    assert [entry for entry in log if entry[0] in ("validation", "r", "test") or entry == "read"] == [
+        *(("validation", epoch) for epoch in (0, 1, 2, 3)),
+        ("test", 3),
+        "read",
+    ]
 
 
 def test_with_all_nothing_is_held_out(tmp_path):
@@ -255,27 +264,28 @@ class Stop(Exception):
 
 def stopped_after(steps, out, config=None, sets=None, **options):
     """Train and stop, with a checkpoint at every step, when ``steps`` of them were written."""
-    config, count = config or tiny_config(), 0
-    original = checkpoint.RunFolder.save
+    written = 0
 
-    def save(self, state):
-        nonlocal count
-        original(self, state)
-        count += 1
-        if count == steps:
+    def stop(moment, epoch, batch):
+        nonlocal written
+        written += moment == "checkpoint"
+        if written == steps:
             raise Stop
 
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stop):  # noqa: PT012
-        patch.setattr(checkpoint.RunFolder, "save", save)
-        train(config, out, sets=sets or tiny_sets(), device="cpu", progress=False, checkpoint_seconds=1e-9, **options)
+    options = {"device": "cpu", "progress": False, "checkpoint_seconds": 1e-9, "on_event": stop, **options}
+    with pytest.raises(Stop):
+        train(config or tiny_config(), out, sets=sets or tiny_sets(), **options)
 
 
-def test_a_finished_run_is_returned_as_it_is(tmp_path, monkeypatch):
+def test_a_finished_run_is_returned_as_it_is(tmp_path):
     out = tmp_path / "run"
     run = train(tiny_config(), out, sets=tiny_sets(), device="cpu", progress=False)
     before = {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in out.iterdir()}
-    monkeypatch.setattr(run_module, "fit", None)
-    again = train(tiny_config(), out, resume=True, device="cpu", progress=False)
+    begun = []
+    again = train(
+        tiny_config(), out, resume=True, device="cpu", progress=False, on_event=lambda *event: begun.append(event)
+    )
+    assert begun == []
     assert same_tensors(run.model.state_dict(), again.model.state_dict())
     assert (again.history, again.results) == (run.history, run.results)
     assert {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in out.iterdir()} == before
@@ -337,63 +347,54 @@ def test_a_folder_in_use_is_refused(tmp_path):
 
 # One process that forks: each child trains, with resume, until SIGKILL strikes at its point of the run.
 KILLED = """
-import os, signal, sys, warnings
-sys.path.insert(0, "tests")
+import os, signal, sys
+sys.path.insert(0, "tests/helpers")
 import torch, torch._dynamo  # imported by the first step: once here, not in every child
 torch.set_num_threads(1)
-from lpa_core import files, recipe, training
+from lpa_core.training import train
 from tiny import tiny_config, tiny_sets
 
-def die(*ignored, **too):
-    os.kill(os.getpid(), signal.SIGKILL)
-
-def at_call(count, function):
-    calls = 0
-    def wrapped(*arguments, **options):
-        nonlocal calls
-        calls += 1
-        return die() if calls == count else function(*arguments, **options)
-    return wrapped
-
-def after(function):
-    def wrapped(*arguments, **options):
-        function(*arguments, **options)
-        die()
-    return wrapped
-
-def when_finished(self, info):
-    die() if info["finished"] else write_info(self, info)
-
-write_info, write_history = checkpoint.RunFolder.write_info, checkpoint.RunFolder.write_history
 often = 1e-9
-POINTS = {  # what is replaced, by what, seconds between checkpoints
-    "before run.json": (checkpoint.RunFolder, "write_info", die, often),
-    "after run.json": (checkpoint.RunFolder, "write_history", die, often),
-    "in step 2, before any checkpoint": (recipe, "update_average", at_call(2, recipe.update_average), 99),
-    "while the first checkpoint is written": (os, "fsync", at_call(5, os.fsync), often),
-    "between its write and its rename": (os, "replace", at_call(3, os.replace), often),
-    "in step 3, after two checkpoints": (recipe, "update_average", at_call(3, recipe.update_average), often),
-    "in the validation of epoch 1": (training, "evaluate", die, often),
-    "between checkpoint and history of epoch 1": (checkpoint.RunFolder, "write_history", at_call(2, write_history), 99),
-    "in step 2 of epoch 2": (recipe, "update_average", at_call(2, recipe.update_average), 99),
-    "in a checkpoint of epoch 2": (os, "replace", at_call(4, os.replace), often),
-    "after the last epoch": (training, "_finish", die, 99),
-    "in the test": (training, "_scores", at_call(2, evaluation.evaluate_with_maps), 99),
-    "before the weights are written": (training, "save_weights", die, 99),
-    "after the weights are written": (training, "save_weights", after(weights.save_weights), 99),
-    "before run.json says finished": (checkpoint.RunFolder, "write_info", when_finished, 99),
+POINTS = {  # a moment of the run, or what happens to which file; at which time it is met; seconds between checkpoints
+    "before run.json": (("os.rename", "run.json"), 1, often),
+    "after run.json": (("os.rename", "history.jsonl"), 1, often),
+    "in step 2, before any checkpoint": (("step", 0, 2), 1, 99),
+    "while the first checkpoint is written": (("open", "checkpoint.pt"), 1, often),
+    "between its write and its rename": (("os.rename", "checkpoint.pt"), 1, often),
+    "in step 3, after two checkpoints": (("step", 0, 3), 1, often),
+    "in the validation of epoch 1": (("validation", 0, 4), 1, often),
+    "between checkpoint and history of epoch 1": (("os.rename", "history.jsonl"), 2, 99),
+    "in step 2 of epoch 2": (("step", 1, 2), 1, 99),
+    "in a checkpoint of epoch 2": (("os.rename", "checkpoint.pt"), 2, often),
+    "after the last epoch": (("validation", 3, 0), 1, 99),
+    "in the test": (("test", 3, 0), 1, 99),
+    "before the weights are written": (("open", "weights.safetensors"), 1, 99),
+    "after the weights are written": (("open", "run.json"), 2, 99),
+    "before run.json says finished": (("os.rename", "run.json"), 2, 99),
 }
 
-def child(out, owner=None, name=None, replacement=None, seconds=99):
+def child(out, point=None, times=0, seconds=99):
     pid = os.fork()
     if pid:
         return os.waitpid(pid, 0)[1]
-    status = 1
+    status, met = 1, 0
+
+    def pass_by(*here):
+        nonlocal met
+        met += here == point
+        if met == times > 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def hook(event, arguments):  # Python's own: called before a file is opened or renamed
+        if event in ("open", "os.rename") and isinstance(arguments[0], str | os.PathLike):
+            name = os.path.basename(arguments[0])
+            if name.endswith(".tmp"):
+                pass_by(event, name.lstrip(".").removesuffix(f".{os.getpid()}.tmp"))
+
     try:
-        if name:
-            setattr(owner, name, replacement)
-        training.train(tiny_config(epochs=3), out, sets=tiny_sets(), device="cpu", progress=False, resume=True,
-                       checkpoint_seconds=seconds)
+        sys.addaudithook(hook)
+        train(tiny_config(epochs=3), out, sets=tiny_sets(), device="cpu", progress=False, resume=True,
+              checkpoint_seconds=seconds, on_event=pass_by)
         status = 0
     finally:
         os._exit(status)

@@ -13,7 +13,6 @@ from tiny import tiny_config, tiny_sets
 from lpa_core import __main__
 from lpa_core._utils.files import locked
 from lpa_core.models.builders import build
-from lpa_core.training import run as run_module
 from lpa_core.training.checkpoint import load_checkpoint
 from lpa_core.training.sweeps import SWEEPS, VARIANTS, Job, combined, named, sweep
 
@@ -66,14 +65,15 @@ def test_all_variants_of_a_seed_come_before_the_next():
 # --- stopped and continued --------------------------------------------------------------------------------------------
 
 
-def test_a_finished_run_is_never_made_again(tmp_path, monkeypatch):
+def test_a_finished_run_is_never_made_again(tmp_path):
     jobs = [Job("a", tiny_config(epochs=1)), Job("b", tiny_config(epochs=1))]
     assert sweep(jobs[:1], tmp_path, **HOW) == (["a-5"], [], {}, {})
     before = files(tmp_path)
     assert sweep(jobs, tmp_path, **HOW) == (["a-5", "b-5"], [], {}, {})
     assert before.items() <= files(tmp_path).items()
-    monkeypatch.setattr(run_module, "fit", None)
-    assert sweep(jobs, tmp_path, **HOW).finished == ["a-5", "b-5"]
+    begun = []
+    assert sweep(jobs, tmp_path, on_event=lambda *event: begun.append(event), **HOW).finished == ["a-5", "b-5"]
+    assert begun == []
 
 
 def test_time_runs_out_within_a_run_and_the_next_call_goes_on(tmp_path):
