@@ -1,14 +1,10 @@
-from .explore_maps import maps_explorer as maps_explorer
-from .explore_swap import swap_explorer as swap_explorer
-from .explore_temperature import temperature_explorer as temperature_explorer
-from .explore_windows import window_explorer as window_explorer
-from .explorer import Explorer as Explorer
-from .frames import Control as Control
-from .frames import Frame as Frame
-from .frames import Panel as Panel
-from .quizzes import Question as Question
-from .quizzes import Quiz as Quiz
-from .quizzes import quiz as quiz
+from .explore_maps import maps_explorer
+from .explore_swap import swap_explorer
+from .explore_temperature import temperature_explorer
+from .explore_windows import window_explorer
+from .explorer import Explorer
+from .frames import Control, Frame, Panel
+from .quizzes import Question, Quiz, quiz
 
 __all__ = [
     "Control",
