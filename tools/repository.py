@@ -58,7 +58,9 @@ if (installed or os.environ.get("LPA_SCALE") == "full") and not __import__("torc
 
 def first_cell(url: str) -> str:
     """The cell for a repository at ``url``, or, where that is empty, one that says where to look."""
-    light = "{" + ", ".join(f'"{module}": "{package}"' for module, package in LIGHT.items()) + "}"
+    light = (
+        "{\n" + "".join(f'            "{module}": "{package}",\n' for module, package in LIGHT.items()) + "        }"
+    )
     return TEMPLATE.format(url=url, light=light).rstrip("\n")
 
 
