@@ -46,7 +46,6 @@ BUILD_PAGES = @echo "== Pages ==" && rm -rf $(HTML) _build/.doctrees && $(JUPYTE
 book: stage ## run the chapters that changed, build the book, print the address to open
 	$(BUILD_PAGES)
 	@echo "The book is built. Open file://$(CURDIR)/$(HTML)/index.html, or run: make serve"
-
 serve: venv ## show the built book at http://127.0.0.1:8000
 	@test -f $(HTML)/index.html || $(MAKE) book
 	@echo "http://127.0.0.1:$(PORT)/ (stop with Ctrl-C)"
@@ -72,7 +71,7 @@ lint: venv ## ruff, mypy, codespell, and that rooms import downwards only
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/codespell
-	$(BIN)/lint-imports --no-cache --no-logo && $(BIN)/python tools/layers.py --check
+	$(BIN)/lint-imports --no-cache --no-logo
 unit: venv ## unit tests in random order, with shapes checked
 	@$(PYTEST) -m "not built and not faults and not fuzz"
 faults: venv ## kill, starve and damage training runs; print what they survived (minutes)

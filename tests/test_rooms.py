@@ -9,6 +9,7 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
+import layers
 import pytest
 
 import lpa_core
@@ -69,6 +70,10 @@ def test_the_stairs_go_one_way(tmp_path, upwards):
     assert done.returncode == (upwards is not None), done.stdout + done.stderr
     if upwards is not None:
         assert f"lpa_core.models is not allowed to import lpa_core.{upwards.split('.')[2].split()[0]}" in done.stdout
+
+
+def test_the_picture_of_the_rooms_is_that_of_the_contract():
+    assert layers.PAGE.read_text(encoding="utf8") == layers.page(), "python tests/helpers/layers.py draws it anew"
 
 
 USERS = """
