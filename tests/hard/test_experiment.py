@@ -12,6 +12,7 @@ from lpa_core.data.digits import digits_in_clutter
 from lpa_core.data.image_set import ImageSet
 from lpa_core.hard import experiment, kinds, scoring
 from lpa_core.hard.experiment import train_hard
+from lpa_core.hard.glimpses import RecurrentAttention
 from lpa_core.hard.kinds import KINDS, HardConfig, loss_of
 from lpa_core.hard.model import HardAttention
 from lpa_core.hard.seen import Seen
@@ -207,7 +208,7 @@ def test_a_device_that_is_not_there_is_refused(digits):
 
 def test_cost_follows_the_model_to_its_device():
     """On the meta device every tensor of another device is an error."""
-    model = HardAttention(10, channels=4)
+    model = RecurrentAttention(10, **SMALL).glimpse_network.features
     assert scoring.cost(model, (3, 40, 40)) == scoring.cost(model.to("meta"), (3, 40, 40))
 
 
