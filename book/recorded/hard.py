@@ -93,7 +93,7 @@ def check_hard_run(record: Mapping[str, Any]) -> None:
 
 
 def _check(record: Mapping[str, Any]) -> HardRecord:
-    config, history, results = HardConfig(**record["config"]), record["history"], record["results"]
+    config, history, results = HardConfig.from_dict(record["config"]), record["history"], record["results"]
     must(record["seed"] == config.seed, f"seed must be that of the config, {config.seed}; got {record['seed']}")
     about = KINDS[config.kind].about
     must(record["kind"] == about, f"kind must be {about!r}; got {record['kind']!r}")
@@ -173,7 +173,7 @@ def lines(records: Mapping[str, Sequence[HardRecord]]) -> dict[str, HardRow]:
 
 def deciding(config: Mapping[str, Any]) -> dict[str, Any]:
     """What of a config decides its runs, other than the seed: a soft network has no baseline, for one."""
-    fields = asdict(HardConfig(**config))
+    fields = asdict(HardConfig.from_dict(config))
     return {name: fields[name] for name in (*COMMON, *ALSO.get(fields["kind"], ()))}
 
 

@@ -4,7 +4,7 @@ Each kind is one object, and nobody asks for its name: a new one is a class here
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -68,12 +68,16 @@ class HardConfig:
                 raise ValueError(f"{name} must be at least 0 and finite; got {value!r}")
         if not is_whole(self.seed):
             raise ValueError(f"seed must be a whole number of at least 0; got {self.seed!r}")
-        if not isinstance(self.window, tuple | list):  # a list, where a record was read
+        if not isinstance(self.window, tuple):
             raise TypeError(f"window must be (height, width) in pixels; got {self.window!r}")
         check_size_of_window(self.window, "window")
-        object.__setattr__(self, "window", tuple(self.window))
         if not isinstance(self.options, dict):
             raise TypeError(f"options must be a dict of options for the model; got {self.options!r}")
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "HardConfig":
+        """The config that ``asdict`` gave, perhaps by way of JSON and before a field was added."""
+        return cls(**{**values, "window": tuple(values.get("window", cls.window))})
 
 
 # --- what all kinds have ----------------------------------------------------------------------------------------------

@@ -122,7 +122,7 @@ def test_a_chapter_runs_once_then_only_after_a_change(root, capsys):
 def test_stored_outputs_are_staged_as_they_are_and_nothing_runs(root):
     edit(root, lambda nb: nb.cells[2].update(outputs=[new_output("stream", name="stdout", text="0.5\n")]))
     source = (root / CHAPTER).read_bytes()
-    notebooks.stage_stored(root, [])
+    notebooks.stage(root, [], stored=True)
     staged = nbformat.read(root / "_build/stage" / CHAPTER, as_version=4)
     assert [cell.get("outputs") for cell in staged.cells[1:]] == [
         [],

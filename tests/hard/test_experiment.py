@@ -6,15 +6,17 @@ import math
 
 import pytest
 import torch
-from lpa_core.hard_records import read_records
+from recorded.hard import read_hard_runs
 
 from lpa_core.data.digits import digits_in_clutter
 from lpa_core.data.image_set import ImageSet
 from lpa_core.hard import experiment, kinds, scoring
 from lpa_core.hard.experiment import train_hard
-from lpa_core.hard.kinds import KINDS, HardConfig, Look, loss_of
+from lpa_core.hard.glimpses import RecurrentAttention
+from lpa_core.hard.kinds import KINDS, HardConfig, loss_of
 from lpa_core.hard.model import HardAttention
-from lpa_core.hard.windows import saliency
+from lpa_core.hard.seen import Seen
+from lpa_core.hard.windows import window_saliency
 
 SMALL = {"hidden": 8, "size": 6, "scales": 2, "glimpses": 2}
 
@@ -81,7 +83,7 @@ def test_the_salient_control_looks_as_an_untrained_policy_does(digits):
     assert torch.equal(drawn.boxes, hard_drawn.boxes)
     assert drawn.log_prob is None is not hard_drawn.log_prob
     best = kinds.look(model, images, config).boxes[:, 0, :2]
-    scores = saliency(images, (18, 12), stride=2)
+    scores = window_saliency(images, (18, 12), stride=2)
     assert (best[:, 0] // 2 * 15 + best[:, 1] // 2).tolist() == scores.flatten(1).argmax(dim=1).tolist()
 
 
@@ -106,7 +108,7 @@ def test_several_windows_of_a_picture_are_as_many_pictures_of_one(digits, kind):
 
 def test_the_loss_by_hand():
     logits = torch.tensor([[0.0, 0.0], [math.log(3), 0.0]])
-    seen = Look(
+    seen = Seen(
         logits, None, torch.tensor([[-1.0], [-2.0]]), torch.tensor([[1.0], [3.0]]), torch.tensor([[0.5], [0.25]])
     )
     labels = torch.tensor([0, 1])
@@ -125,7 +127,7 @@ def test_a_place_is_rewarded_by_the_answers_that_follow_it():
     answers = torch.randn(4, 3, 5, generator=torch.Generator().manual_seed(0))
     labels = torch.tensor([0, 1, 2, 3])
     log_prob = torch.zeros(4, 2, requires_grad=True)
-    seen = Look(answers[:, -1], None, log_prob, None, torch.zeros(4, 2), answers)
+    seen = Seen(answers[:, -1], None, log_prob, None, torch.zeros(4, 2), answers)
     loss, reward = loss_of(seen, labels, HardConfig(reward="probability", baseline="none"))
     p = answers.softmax(dim=2)[torch.arange(4), :, labels]
     loss.backward()
@@ -198,6 +200,18 @@ def test_config_refuses(unchecked, changes, message):
 # Records --------------------------------------------------------------------------------------------------------------
 
 
+def test_a_device_that_is_not_there_is_refused(digits):
+    for device in ("tpu", "cuda:99"):
+        with pytest.raises(ValueError, match="device"):
+            train_hard(tiny("hard"), digits, digits, device=device, progress=False)
+
+
+def test_cost_follows_the_model_to_its_device():
+    """On the meta device every tensor of another device is an error."""
+    model = RecurrentAttention(10, **SMALL).glimpse_network.features
+    assert scoring.cost(model, (3, 40, 40)) == scoring.cost(model.to("meta"), (3, 40, 40))
+
+
 def test_the_tool_writes_a_record_that_can_be_read(digits, monkeypatch, tmp_path):
     import record_hard
 
@@ -206,5 +220,5 @@ def test_the_tool_writes_a_record_that_can_be_read(digits, monkeypatch, tmp_path
     monkeypatch.setattr(record_hard, "sets", lambda: sets)
     monkeypatch.setitem(record_hard.RUNS, "hard", {"kind": "hard", "steps": 2, "batch_size": 8})
     record_hard.run("hard", 1)
-    (found,) = read_records(tmp_path)["hard"]
+    (found,) = read_hard_runs(tmp_path)["hard"]
     assert found["seed"] == found["config"]["seed"] == 1

@@ -87,7 +87,9 @@ def test_places_are_the_middles_of_windows():
     keys = network.view(pictures())
     assert keys.shape == (4, 9, 12, 10)  # 14 x 12 cells, windows of 3 x 3
     place, choice = network(keys, memory, (28, 24), chance(3))
-    log_pi = (2 * hard.saliency(pictures(), (6, 6), stride=2)).flatten(1).log_softmax(1)  # untrained: by saliency
+    log_pi = (
+        (2 * hard.window_saliency(pictures(), (6, 6), stride=2)).flatten(1).log_softmax(1)
+    )  # untrained: by saliency
     index = choice.corners[:, 0] // 2 * 10 + choice.corners[:, 1] // 2
     assert torch.allclose(choice.log_prob, log_pi[torch.arange(4), index], atol=1e-5)
     assert torch.allclose((place + 1) / 2 * torch.tensor([28, 24]), choice.corners + 3.0)
