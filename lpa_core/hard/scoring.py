@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
+from .._utils.device import device_of
 from .._utils.modes import evaluating
 from .._utils.seeding import generator
 from ..data.image_set import ImageSet
@@ -33,11 +34,11 @@ def score(model: nn.Module, images: ImageSet, config: HardConfig, *, batch_size:
     with evaluating(model):
         for start in range(0, len(images), batch_size):
             part = slice(start, start + batch_size)
-            pictures, labels = images.float_images(part), images.labels[part]
+            pictures, labels = images.float_images(part).to(device_of(model)), images.labels[part].to(device_of(model))
             seen = look(model, pictures, config, lot=lot)
             found = {"accuracy": (seen.logits.argmax(dim=1) == labels).float()}
             if images.boxes is not None:
-                found |= _places(model, pictures, seen, images.boxes[part])
+                found |= _places(model, pictures, seen, images.boxes[part].to(device_of(model)))
             for name, values in found.items():
                 totals[name] = totals.get(name, 0.0) + float(values.sum())
     return {name: total / len(images) for name, total in totals.items()}
@@ -51,7 +52,7 @@ def cost(model: nn.Module, picture: tuple[int, int, int]) -> dict[str, int]:
     """
     _, height, width = picture
     with evaluating(model), torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model(torch.zeros(1, *picture))
+        model(torch.zeros(1, *picture, device=device_of(model)))
     positions = height * width
     if isinstance(model, HardAttention):
         positions = (height // model.stride) * (width // model.stride) + model.size[0] * model.size[1]
@@ -74,7 +75,7 @@ def _places(model: nn.Module, pictures: Tensor, seen: Look, boxes: Tensor) -> di
     hit, window = pointing_game(weights, box_masks(boxes, size)), (18, 12)
     if model.config["compatibility"] == "uniform":  # type: ignore[index]
         rows, columns = grid(size, window, 2)
-        corners = torch.cartesian_prod(torch.arange(rows) * 2, torch.arange(columns) * 2)
+        corners = torch.cartesian_prod(torch.arange(rows) * 2, torch.arange(columns) * 2).to(boxes.device)
         every = [box_iou(window_boxes(c.expand(len(boxes), 2), window), boxes) for c in corners]
         return {"hit": hit, "iou": torch.stack(every).mean(dim=0)}
     maps = functional.interpolate(weights[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
@@ -84,7 +85,7 @@ def _places(model: nn.Module, pictures: Tensor, seen: Look, boxes: Tensor) -> di
 @torch.no_grad()
 def shown(model: nn.Module, images: ImageSet, config: HardConfig, n: int = 6) -> dict[str, Any]:
     """Where the first ``n`` pictures are looked at, as plain lists: windows, or the weights of the deepest level."""
-    few = images.float_images(slice(0, n))
+    few = images.float_images(slice(0, n)).to(device_of(model))
     with evaluating(model):
         if config.kind in ("soft", "uniform"):
             weights = model.attend(few).attended[-1].weights  # type: ignore[operator]
