@@ -43,8 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(given)
     try:
         if getattr(options, "threads", None) is not None:
-            if options.threads < 1:
-                raise ValueError(f"--threads must be at least 1; got {options.threads}")
+            if not 1 <= options.threads < 2**31:
+                raise ValueError(f"--threads must be at least 1 and below 2**31; got {str(options.threads)[:20]}")
             torch.set_num_threads(options.threads)
         options.command(options, shlex.join(["python", "-m", "lpa_core", *given]))
     except KeyboardInterrupt:

@@ -141,8 +141,8 @@ def _as_imagenet(part: ImageSet | None) -> ImageSet | None:
 
 def run_evaluate(options: argparse.Namespace, command: str) -> None:
     device = pick_device(options.device)
-    if options.batch_size < 1:
-        raise ValueError(f"--batch-size must be at least 1; got {options.batch_size}")
+    if not 1 <= options.batch_size < 2**31:
+        raise ValueError(f"--batch-size must be at least 1 and below 2**31; got {str(options.batch_size)[:20]}")
     model, info = load_weights(options.model, device=device)
     size = info.size[0] if info.size is not None and options.data.startswith("folder:") else None
     found = load(options.data, options.split, root=options.root, download=not options.no_download, size=size)

@@ -45,9 +45,9 @@ def parametrised_scores(
     Raises: ValueError when the channels of ``local``, ``g`` and ``u`` differ.
     """
     _same_channels(local, g=g, u=u)
-    scores = _at_least_float32(_inner_products(local, u))
+    scores = _inner_products(local, u)
     if g is not None:
-        scores = scores + (g @ u)[:, None, None]
+        scores = scores + _vector_products(g, u)[:, None, None]
     return scores if bias is None else scores + bias
 
 
@@ -227,7 +227,7 @@ class AttentionEstimator(nn.Module):
             if self.project_local is None:
                 return parametrised_scores(local, g, self.u, self.bias)
             # Folded: <u, P l_i + g> = <P'u, l_i> + <u, g>.
-            shift = self.bias if g is None else (g @ self.u)[:, None, None] + self.bias
+            shift = self.bias if g is None else _vector_products(g, self.u)[:, None, None] + self.bias
             return parametrised_scores(local, None, self.u @ self.project_local.weight) + shift
         assert g is not None  # dp always uses g
         return dot_scores(local, g if self.project_local is None else g @ self.project_local.weight)
@@ -254,12 +254,27 @@ def _at_least_float32(x: Tensor) -> Tensor:
 
 
 def _inner_products(local: Tensor, query: Tensor) -> Tensor:
-    """<query, l_i> at every position, as (b, h, w); ``query`` is (c,), or (b, c): one for each picture."""
+    """<query, l_i> at every position, as (b, h, w); ``query`` is (c,), or (b, c): one for each picture.
+
+    In float32 at least, under autocast too: bfloat16 keeps 8 bits, so a score of 100 would be 0.5 off, and a softmax
+    makes of that a weight that is wrong by two thirds.
+    """
+    if local.dtype in (torch.bfloat16, torch.float16):
+        with torch.autocast(local.device.type, enabled=False):
+            return _inner_products(_at_least_float32(local), _at_least_float32(query))
     if not local.is_contiguous():  # channels_last: each l_i lies in one piece
         return torch.einsum("bchw,c->bhw" if query.ndim == 1 else "bchw,bc->bhw", local, query)
     # A row times a matrix reads the map as it lies; the einsum would first copy it (on a CPU 4 times slower).
     b, c, h, w = local.shape
     return (query.expand(b, c)[:, None] @ local.flatten(2)).view(b, h, w)
+
+
+def _vector_products(g: Tensor, query: Tensor) -> Tensor:
+    """<query, g> of every picture, as (b,), in float32 at least as above."""
+    if g.dtype in (torch.bfloat16, torch.float16):
+        with torch.autocast(g.device.type, enabled=False):
+            return _at_least_float32(g) @ _at_least_float32(query)
+    return g @ query
 
 
 def _same_channels(local: Tensor, **vectors: Tensor | None) -> None:

@@ -176,7 +176,7 @@ CALLS = {
     "additive_scores": lambda: lpa_core.additive_scores(LOCAL, G, drawn(3, 4), drawn(3, 4), drawn(3)),
     "attend": lambda: lpa_core.attend(LOCAL, LOCAL[:, 0]),
     "bars_with_intervals": lambda: drawing(
-        lambda figure: plotting.bars_with_intervals(figure.subplots(), {"a": metrics.cluster_interval(drawn(9))})
+        lambda figure: plotting.bars_with_intervals(figure.subplots(), [("a", metrics.cluster_interval(drawn(9)))])
     ),
     "blur": lambda: metrics.blur(IMAGES, sigma=1.0),
     "blurred_brightness": lambda: metrics.blurred_brightness(DIGITS.images, sigma=1.0),
@@ -197,11 +197,11 @@ CALLS = {
     "mix_windows": lambda: hard.mix_windows(IMAGES, drawn(4, 12, 15), (18, 12), stride=2),
     "named": lambda: lpa_core.training.named("full-width"),
     "parameter_layers": lambda: metrics.parameter_layers(MODEL, IMAGES),
-    "patch_boxes": lambda: hard.patch_boxes(drawn(4, 2), 8, (40, 40)),
+    "patch_boxes": lambda: hard.patch_boxes(drawn(4, 2), (40, 40), 8),
     "pixels": lambda: plotting.pixels(DIGITS.images[0], MAPS[0]),
     "record": lambda: hard.record(hard.HardRun(MODEL, HARD, [{"seconds": 1.0, "cpu_seconds": 1.0}], {"accuracy": 1.0})),
     "reinforce_loss": lambda: hard.reinforce_loss(drawn(4), drawn(4), baseline="mean"),
-    "saliency": lambda: hard.saliency(IMAGES, (18, 12), stride=2),
+    "window_saliency": lambda: hard.window_saliency(IMAGES, (18, 12), stride=2),
     "score": lambda: hard.score(MODEL, DIGITS, HARD),
     "show_image": lambda: drawing(lambda figure: plotting.show_image(figure.subplots(), DIGITS.images[0])),
     "spearman": lambda: metrics.spearman(MAPS, MAPS.flip(0)),

@@ -18,13 +18,8 @@ import nbformat
 ROOT = Path(__file__).resolve().parent.parent
 ADDRESS = re.compile(r"https://(github|gitlab)\.com/[\w.-]+/[\w.-]+")
 HOLDER = "repository.txt"
-# What Colab lacks: module -> package. None of them brings anything that Colab has in another version.
-LIGHT = {
-    "jaxtyping": "jaxtyping",
-    "wadler_lindig": "wadler-lindig",
-    "lazy_loader": "lazy-loader",
-    "captum": "captum",
-}
+# Modules that Colab may lack; their packages have a hyphen for each underscore, and bring nothing else along.
+LIGHT = ("jaxtyping", "wadler_lindig", "lazy_loader", "captum")
 TEMPLATE = """\
 # Finds lpa_core, or installs it. Whatever is there already stays as it is, torch and numpy above all.
 import importlib.util
@@ -42,7 +37,7 @@ if importlib.util.find_spec("lpa_core") is None:
         raise ModuleNotFoundError("lpa_core was not found. Open this notebook in a clone of the book: see its README")
     else:
         light = {light}
-        lacking = [package for module, package in light.items() if importlib.util.find_spec(module) is None]
+        lacking = [name.replace("_", "-") for name in light if importlib.util.find_spec(name) is None]
         if not folder.exists():
             subprocess.run(["git", "clone", "--quiet", "--depth=1", repository], check=True)
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
@@ -58,9 +53,7 @@ if (installed or os.environ.get("LPA_SCALE") == "full") and not __import__("torc
 
 def first_cell(url: str) -> str:
     """The cell for a repository at ``url``, or, where that is empty, one that says where to look."""
-    light = (
-        "{\n" + "".join(f'            "{module}": "{package}",\n' for module, package in LIGHT.items()) + "        }"
-    )
+    light = "(" + ", ".join(f'"{module}"' for module in LIGHT) + ")"
     return TEMPLATE.format(url=url, light=light).rstrip("\n")
 
 

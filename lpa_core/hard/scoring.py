@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from .._utils.device import device_of
 from .._utils.modes import evaluating
 from .._utils.seeding import generator
 from ..data.image_set import ImageSet
@@ -24,7 +25,7 @@ def score(model: nn.Module, images: ImageSet, config: HardConfig, *, batch_size:
     The pictures follow the model to its device. A set without boxes has ``accuracy`` alone.
     """
     totals: dict[str, float] = {}
-    lot, device = generator("score", config.seed), next(model.parameters()).device
+    lot, device = generator("score", config.seed), device_of(model)
     with evaluating(model):
         for start in range(0, len(images), batch_size):
             part = slice(start, start + batch_size)
@@ -47,7 +48,7 @@ def cost(model: nn.Module, picture: tuple[int, int, int]) -> dict[str, int]:
     """
     _, height, width = picture
     with evaluating(model), torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model(torch.zeros(1, *picture, device=next(model.parameters()).device))
+        model(torch.zeros(1, *picture, device=device_of(model)))
     positions: int = model.positions(height, width) if hasattr(model, "positions") else height * width  # type: ignore[operator]
     parameters = sum(p.numel() for p in model.parameters())
     return {"macs": counter.get_total_flops() // 2, "positions": positions, "parameters": parameters}
@@ -56,6 +57,6 @@ def cost(model: nn.Module, picture: tuple[int, int, int]) -> dict[str, int]:
 @torch.no_grad()
 def shown(model: nn.Module, images: ImageSet, config: HardConfig, n: int = 6) -> dict[str, Any]:
     """Where the first ``n`` pictures are looked at, as plain lists: windows, or the weights of the deepest level."""
-    few = images.float_images(slice(0, n)).to(next(model.parameters()).device)
+    few = images.float_images(slice(0, n)).to(device_of(model))
     with evaluating(model):
         return KINDS[config.kind].shown(model, few, config, generator("windows", config.seed))

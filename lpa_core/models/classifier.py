@@ -30,7 +30,7 @@ class AttentionOutput(NamedTuple):
     attended: tuple[Attended, ...]
     g: Float[Tensor, "b k"] | None
 
-    def to(self, device: torch.device) -> "AttentionOutput":
+    def to(self, device: str | torch.device) -> "AttentionOutput":
         """The same on another device."""
         attended = tuple(Attended(*(part.to(device) for part in level)) for level in self.attended)
         return AttentionOutput(self.logits.to(device), attended, None if self.g is None else self.g.to(device))
@@ -112,6 +112,11 @@ class AttentionClassifier(nn.Module):
         )
         inputs = lengths if combine == "indep" else [sum(lengths)]
         self.classifiers = nn.ModuleList(nn.Linear(n, num_classes) for n in inputs)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is. Its own methods take pictures that are there; the functions of this package move them."""
+        return device_of(self)
 
     def attend(self, images: Float[Tensor, "b c h w"]) -> AttentionOutput:
         """Logits and, for every level, the attended vector, the weights (the map) and the scores.

@@ -4,6 +4,8 @@ import importlib.util
 import logging
 import os
 import shutil
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
@@ -11,7 +13,7 @@ from torch import nn
 logger = logging.getLogger(__name__)
 
 
-def compiled(model: nn.Module, *, backend: str = "inductor") -> bool:
+def compiled(model: nn.Module, *, backend: str | Callable[..., Any] = "inductor") -> bool:
     """Compile ``model`` in place, so that the names of its weights stay; False, with a warning, where that cannot be.
 
     What this process compiled before is forgotten: PyTorch compiles a function for 8 networks and runs it eagerly for
@@ -27,8 +29,6 @@ def compiled(model: nn.Module, *, backend: str = "inductor") -> bool:
 
 def _absent() -> str | None:
     """What inductor needs to make kernels for a GPU, and cannot find."""
-    if importlib.util.find_spec("triton") is None:
-        return "Triton"
     if not any(map(shutil.which, (os.environ.get("CC", "cc"), "gcc", "clang"))):  # for Triton's launchers
         return "a C compiler"
-    return None
+    return "Triton" if importlib.util.find_spec("triton") is None else None

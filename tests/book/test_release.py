@@ -9,8 +9,8 @@ import pytest
 
 NAMES = sorted(
     str(path.relative_to(installed.ROOT))
-    for pattern in ("*.py", "*.safetensors", "py.typed")
-    for path in (installed.ROOT / "lpa_core").rglob(pattern)
+    for path in (installed.ROOT / "lpa_core").rglob("*")
+    if path.is_file() and "__pycache__" not in path.parts
 )
 
 

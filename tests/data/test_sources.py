@@ -22,6 +22,10 @@ from lpa_core.data.sources import load, load_splits
 NAN = float("nan")
 
 
+def same(a: ImageSet, b: ImageSet, *fields: str) -> bool:
+    return all(torch.equal(getattr(a, field), getattr(b, field)) for field in fields)
+
+
 def test_load_makes_digits():
     assert same(load("digits", "test", n=20, seed=5), digits_in_clutter(20, split="test", seed=5), "images", "labels")
     assert len(load("digits", "validation")) == DIGITS_N["validation"] == 2000

@@ -1,4 +1,4 @@
-"""The picture of the rooms in CONTRIBUTING.md, drawn from the contract: ``python tests/helpers/layers.py`` puts it there."""
+"""The picture of the rooms in CONTRIBUTING.md: ``python tests/helpers/layers.py`` draws it from the contract."""
 
 import ast
 import tomllib

@@ -50,7 +50,9 @@ current: list[Counter[str]] = []  # of the block that is under way
 
 
 def wait(what: str) -> None:
-    """Count that the host waits, for the innermost line of ours."""
+    """Count that the host waits, for the innermost line of ours; outside a block nobody asks."""
+    if not current:
+        return
     frame: Any = sys._getframe(1)
     while frame is not None:
         path = Path(frame.f_code.co_filename)
@@ -72,6 +74,9 @@ def placed(value: Any, there: bool) -> Any:
     def one(x: Any) -> Any:
         if isinstance(x, Tensor) and isinstance(x, OnGPU) != there:
             with untouched():
+                if there and type(x) is Tensor and x.grad_fn is not None:
+                    x.__class__ = OnGPU  # the same object: as_subclass would put a node of its own into the graph
+                    return x
                 return x.as_subclass(OnGPU if there else Tensor)
         return x
 

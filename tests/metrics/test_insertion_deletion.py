@@ -96,7 +96,7 @@ def test_blur_is_a_normalised_gaussian():
     flat = torch.full((2, 3, 7, 9), 0.7).double()
     torch.testing.assert_close(blur(flat, sigma=2.0), flat)  # no dark frame
     with pytest.raises(ValueError, match="sigma must be at least 0; got -1"):
-        blur(dot, sigma=-1)
+        blur(dot, sigma=-1.0)
 
 
 # The order ------------------------------------------------------------------------------------------------------------

@@ -594,4 +594,4 @@ except AttributeError as error:
 
 def test_importing_the_package_is_light_and_every_public_name_exists():
     done = in_another_process("-c", LIGHT)
-    assert done.stdout == "module 'lpa_core' has no attribute 'no_such_name'\n", done.stderr
+    assert done.stdout == "No lpa_core attribute no_such_name\n", done.stderr

@@ -1,0 +1,50 @@
+"""The chapters that train, where there is a GPU (a pretended one), and the full branches, shrunk."""
+
+import os
+
+import chapters
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import pytest
+from pretend_gpu import gpu
+
+from lpa_core.training.checkpoint import RunFolder
+
+mpl.use("Agg")
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(monkeypatch, tmp_path, one_thread):
+    """Beside a chapter lie the recorded runs; what it writes goes elsewhere."""
+    (tmp_path / "results").symlink_to(chapters.BOOK / "results")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(chapters.BOOK)
+    monkeypatch.setenv("LPA_SCALE", "quick")
+    yield
+    plt.close("all")
+
+
+@pytest.mark.parametrize("number", ["04", "06", "11"])
+def test_a_chapter_runs_where_there_is_a_gpu(number):
+    with gpu(bfloat16=False) as waits, chapters.shrunk(None):
+        space = chapters.run(number)
+    assert waits.total() > 0
+    assert space["plt"]
+
+
+@pytest.mark.parametrize("on_gpu", [False, True])
+def test_the_full_branch_of_the_chapter_on_training_runs(monkeypatch, on_gpu, tmp_path):
+    root = os.environ.get("LPA_DATA")
+    root = root if root and os.path.isdir(os.path.join(root, "cifar-100-python")) else None
+    monkeypatch.setenv("LPA_SCALE", "full")
+    with chapters.shrunk(root):
+        if on_gpu:
+            with gpu():
+                space = chapters.run("04")
+        else:
+            space = chapters.run("04")
+    run = space["run"]
+    assert (run.config.data, run.config.epochs, len(space["sets"].train)) == ("cifar100", 2, 512)
+    assert run.model.config["width"] == 1 / 8
+    assert len(run.model.classifiers[0].weight) == 100
+    assert RunFolder(tmp_path / "runs" / "full").read_info()["finished"]
