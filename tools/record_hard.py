@@ -17,7 +17,6 @@ from lpa_core.hard.kinds import HardConfig
 from lpa_core.hard.scoring import cost
 
 RESULTS = recording.RESULTS
-SEEDS = (0, 1, 2)
 # name -> what differs from ``HardConfig``; the first six are the table of chapter 10, the rest its comparisons.
 RUNS = {
     "hard": {"kind": "hard"},
@@ -71,7 +70,7 @@ def path(name: str, seed: int) -> Path:
 
 def main() -> None:
     cost = {"action": "store_true", "help": "measure the cost of a look instead"}
-    options = {"--seeds": {"type": int, "nargs": "+", "default": SEEDS}, "--cost": cost}
+    options = {"--seeds": {"type": int, "nargs": "+", "default": (0, 1, 2)}, "--cost": cost}
     arguments = recording.asked(__doc__, RUNS, options)
     if arguments.cost:
         return measure_cost()

@@ -191,9 +191,6 @@ def plain(interval: metrics.Interval) -> list[float | int | None]:
     return [*ends, *interval[3:]]
 
 
-# Records --------------------------------------------------------------------------------------------------------------
-
-
 def run(name: str, settings: Settings) -> None:
     """Measure one network and write its record."""
     started = time.process_time()
