@@ -159,6 +159,24 @@ def test_a_large_g_drowns_l_only_where_the_sum_is_stored_in_bfloat16():
     torch.testing.assert_close(ours, without, rtol=1e-3, atol=0)
 
 
+@pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("under_autocast", [False, True])
+def test_scores_of_bfloat16_features_are_not_rounded_to_bfloat16(memory, under_autocast):
+    """A dot product of 150, rounded to 8 bits, is off by up to 0.5; in float32 it is that of the given numbers."""
+    local, g, u = (x.float() for x in (randn(B, 256, 8, 8) * 3, randn(B, 256, seed=1) * 3, randn(256, seed=2)))
+    local, g = local.contiguous(memory_format=memory).bfloat16(), g.bfloat16()
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=under_autocast):
+        dp, pc = dot_scores(local, g), parametrised_scores(local, g, u)
+    exact = torch.einsum("bchw,bc->bhw", local.double(), g.double())
+    assert exact.abs().max() > 150
+    torch.testing.assert_close(dp.double(), exact, rtol=0, atol=1e-3)
+    shift = torch.einsum("bc,c->b", g.double(), u.double())[:, None, None]
+    torch.testing.assert_close(
+        pc.double(), torch.einsum("bchw,c->bhw", local.double(), u.double()) + shift, rtol=0, atol=1e-3
+    )
+    assert dp.dtype == pc.dtype == torch.float32
+
+
 @pytest.mark.parametrize("compatibility", get_args(Compatibility))
 def test_the_folded_projection_is_the_unfolded_formula_in_value_and_gradient(compatibility):
     """P never touches the map: <u, P l_i> = <P'u, l_i> and sum a_i P l_i = P sum a_i l_i."""

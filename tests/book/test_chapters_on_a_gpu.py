@@ -14,7 +14,7 @@ mpl.use("Agg")
 
 
 @pytest.fixture(autouse=True)
-def in_a_folder_of_its_own(monkeypatch, tmp_path, one_thread):
+def in_a_folder_of_its_own(monkeypatch, tmp_path, one_thread, unchecked):
     """Beside a chapter lie the recorded runs; what it writes goes elsewhere."""
     (tmp_path / "results").symlink_to(chapters.BOOK / "results")
     monkeypatch.chdir(tmp_path)
@@ -32,17 +32,12 @@ def test_a_chapter_runs_where_there_is_a_gpu(number):
     assert space["plt"]
 
 
-@pytest.mark.parametrize("on_gpu", [False, True])
-def test_the_full_branch_of_the_chapter_on_training_runs(monkeypatch, on_gpu, tmp_path):
+def test_the_full_branch_of_the_chapter_on_training_runs(monkeypatch, tmp_path):
     root = os.environ.get("LPA_DATA")
     root = root if root and os.path.isdir(os.path.join(root, "cifar-100-python")) else None
     monkeypatch.setenv("LPA_SCALE", "full")
-    with chapters.shrunk(root):
-        if on_gpu:
-            with gpu():
-                space = chapters.run("04")
-        else:
-            space = chapters.run("04")
+    with gpu(), chapters.shrunk(root):
+        space = chapters.run("04")
     run = space["run"]
     assert (run.config.data, run.config.epochs, len(space["sets"].train)) == ("cifar100", 2, 512)
     assert run.model.config["width"] == 1 / 8

@@ -50,10 +50,8 @@ def shrunk(data_root):
     real, whole = training.preset, training.train
 
     def preset(name, data, **overrides):
-        small = {"epochs": EPOCHS, "limit": PICTURES}
-        if real(name, data).model["builder"] == "attention_vgg":
-            small["width"] = WIDTH
-        return real(name, data, **{**overrides, **small})
+        wide = real(name, data).model["builder"] == "attention_vgg"
+        return real(name, data, **{**overrides, "limit": PICTURES, **({"width": WIDTH} if wide else {})})
 
     def sets(config, **options):
         if config.data == "cifar100" and data_root is None:

@@ -13,7 +13,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
-from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
@@ -24,7 +24,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 THERE, HERE = torch.device("cuda", 0), torch.device("cpu")
 NAME = "a pretended GPU"
-PLACES = ("lpa_core", "tests", "book")  # whose lines a wait is counted for
+PLACES = ("/lpa_core/", "/tests/", "/book/", "code cell")  # whose lines a wait is counted for
 untouched = torch._C.DisableTorchFunctionSubclass
 
 
@@ -47,17 +47,20 @@ ACROSS = {Tensor.copy_, Tensor.to, Tensor.type_as, Tensor.set_, Tensor.__deepcop
 LIKE = {Tensor.expand_as, Tensor.view_as, Tensor.reshape_as, Tensor.new_tensor, Tensor.new_zeros, Tensor.new_ones}
 ATTRIBUTES = ("__get__", "__set__", "__delete__")
 current: list[Counter[str]] = []  # of the block that is under way
+modes: list[str] = []  # what torch.cuda.set_sync_debug_mode was told, the last as it is now
 
 
 def wait(what: str) -> None:
     """Count that the host waits, for the innermost line of ours; outside a block nobody asks."""
     if not current:
         return
+    if modes and modes[-1] == "error":
+        raise RuntimeError(f"called a synchronizing CUDA operation: {what}")
     frame: Any = sys._getframe(1)
     while frame is not None:
-        path = Path(frame.f_code.co_filename)
-        if path.name != Path(__file__).name and any(place in path.parts for place in PLACES):
-            current[-1][f"{what} in {path.name}, {frame.f_code.co_name}"] += 1
+        path = frame.f_code.co_filename
+        if path != __file__ and any(place in path for place in PLACES):
+            current[-1][f"{what} in {path.rpartition('/')[2]}, {frame.f_code.co_name}"] += 1
             return
         frame = frame.f_back
     current[-1][f"{what} elsewhere"] += 1
@@ -204,6 +207,10 @@ def gpu(*, bfloat16: bool = True) -> Iterator[Counter[str]]:
         "empty_cache": lambda: None,
         "is_current_stream_capturing": lambda: False,
         "_lazy_init": lambda: None,
+        "get_device_properties": lambda device=None: SimpleNamespace(name=NAME, total_memory=2**30, major=9, minor=0),
+        "reset_peak_memory_stats": lambda device=None: None,
+        "max_memory_allocated": lambda device=None: 2**20,
+        "set_sync_debug_mode": modes.append,
         "device": lambda device: nullcontext(),
     }
 
@@ -224,7 +231,9 @@ def gpu(*, bfloat16: bool = True) -> Iterator[Counter[str]]:
         stack.enter_context(patch.object(torch.optim.Optimizer, health, lambda self: None))
         stack.callback(torch.__future__.set_overwrite_module_params_on_conversion, before)
         torch.__future__.set_overwrite_module_params_on_conversion(True)
+        stack.enter_context(torch.compiler.set_stance("force_eager"))  # dynamo does not trace tensors of other classes
         current.append(Counter())
         stack.callback(current.pop)
+        stack.callback(modes.clear)
         stack.enter_context(Everywhere())
         yield current[-1]

@@ -238,7 +238,7 @@ def test_autocast_changes_a_cpu_only_where_asked(asked, dtype):
 def test_training_computes_in_bfloat16_where_the_config_says_so():
     seen = []
     for asked in (False, True):
-        config = tiny_config(model={"builder": "photo_attention_net"}, epochs=1, bfloat16=asked)
+        config = tiny_config(model={"builder": "photo_attention_net"}, epochs=1, lr=1e-4, bfloat16=asked)
         run = train(config, sets=tiny_sets(), device="cpu", progress=False)
         assert all(p.dtype == torch.float32 for p in run.model.parameters())
         seen.append(run.history[0]["train_loss"])
