@@ -63,7 +63,8 @@ def holds(thing):
 
 def computes(thing):
     """Whether a public thing computes something: a function, or a class that does more than hold values."""
-    return inspect.isfunction(thing) or (isinstance(thing, type) and not holds(thing))
+    ours = getattr(thing, "__module__", "").startswith("lpa_core")
+    return ours and (inspect.isfunction(thing) or (isinstance(thing, type) and not holds(thing)))
 
 
 def seeded():
@@ -187,15 +188,23 @@ CALLS = {
     "crop": lambda: hard.crop(IMAGES, torch.tensor([[0, 1]] * 4), (18, 12)),
     "curves": lambda: drawing(lambda figure: plotting.curves(figure.subplots(), [{"epoch": 1, "a": 2.0}], ["a"])),
     "cutmix": lambda: lpa_core.training.cutmix(IMAGES, DIGITS.labels, tiny_config(), 3),
+    "every_window": lambda: hard.every_window((40, 40), (18, 12), 2),
     "expected_corner": lambda: hard.expected_corner(MAPS, stride=2),
     "fgsm": lambda: metrics.fgsm(MODEL, IMAGES, DIGITS.labels, epsilon=0.1),
     "grid": lambda: hard.grid((40, 40), (18, 12), 2),
     "heaviest_window": lambda: hard.heaviest_window(drawn(4, 40, 40), (18, 12)),
     "load_splits": lambda: data.load_splits("digits", ("train", "test"), n=2),
+    "loss_and_rewards": lambda: hard.loss_and_rewards(
+        hard.look(MODEL, IMAGES, HARD), DIGITS.labels, reward="correct", baseline="none", entropy_weight=0.0
+    ),
     "map_layers": lambda: lpa_core.posthoc.map_layers(MODEL, IMAGES),
     "loss_of": lambda: hard.loss_of(hard.look(MODEL, IMAGES, HARD), DIGITS.labels, HARD),
     "mix_windows": lambda: hard.mix_windows(IMAGES, drawn(4, 12, 15), (18, 12), stride=2),
     "named": lambda: lpa_core.training.named("full-width"),
+    "one_cycle": lambda: lpa_core.training.one_cycle(0.1, 3, 10, warmup=0.25),
+    "sweep": lambda: lpa_core.training.sweep(
+        [lpa_core.training.Job("a", tiny_config(epochs=1))], "runs", sets=tiny_sets(), device="cpu", progress=False
+    ),
     "parameter_layers": lambda: metrics.parameter_layers(MODEL, IMAGES),
     "patch_boxes": lambda: hard.patch_boxes(drawn(4, 2), (40, 40), 8),
     "pixels": lambda: plotting.pixels(DIGITS.images[0], MAPS[0]),
