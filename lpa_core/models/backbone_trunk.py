@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from .._utils.checks import check_count
-from .layouts import Layout, MapOf, VectorOf, layout_of
+from .layouts import Layout, MapOf, VectorOf, layout_of, token_blocks
 from .tracing import Node, first_channels, input_side, listing, not_found, part_of, trial_run
 from .trunk import Features, Trunk
 
@@ -150,21 +150,6 @@ def _default_nodes(
             f"levels are wanted; {listing(table)}"
         )
     return tuple(nodes)
-
-
-def token_blocks(model: nn.Module, layouts: Mapping[str, Layout | None]) -> tuple[str, ...]:
-    """The blocks of a vision transformer, in running order: the outermost row of modules that all give its tokens.
-
-    A row is what an ``nn.Sequential`` or an ``nn.ModuleList`` holds, at least three modules.
-    """
-    for row, holder in model.named_modules():  # from the outside inwards
-        if isinstance(holder, nn.Sequential | nn.ModuleList) and len(holder) > 2:
-            names = [f"{row}.{child}" if row else child for child, _ in holder.named_children()]
-            kinds = {layouts.get(name) for name in names}
-            only = next(iter(kinds))
-            if len(kinds) == 1 and only is not None and only.kind == "tokens" and only.positions > 1:
-                return tuple(name for name in layouts if name in names)
-    return ()
 
 
 def _check_most_is_used(model: nn.Module, part: nn.Module, table: Mapping[str, Node], nodes: tuple[str, ...]) -> None:

@@ -5,6 +5,7 @@ the module that turns such an output into a map (b, c, h, w).
 """
 
 import math
+from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 from jaxtyping import Float
@@ -68,6 +69,21 @@ def _grid_of_tokens(n: int, picture: tuple[int, int]) -> tuple[int, int, int] | 
         if height * width == n - extra and height * picture[1] == width * picture[0]:
             return height, width, extra
     return None
+
+
+def token_blocks(model: nn.Module, layouts: Mapping[str, Layout | None]) -> tuple[str, ...]:
+    """The blocks of a vision transformer, in running order: the outermost row of modules that all give its tokens.
+
+    A row is what an ``nn.Sequential`` or an ``nn.ModuleList`` holds, at least three modules.
+    """
+    for row, holder in model.named_modules():  # from the outside inwards
+        if isinstance(holder, nn.Sequential | nn.ModuleList) and len(holder) > 2:
+            names = [f"{row}.{child}" if row else child for child, _ in holder.named_children()]
+            kinds = {layouts.get(name) for name in names}
+            only = next(iter(kinds))
+            if len(kinds) == 1 and only is not None and only.kind == "tokens" and only.positions > 1:
+                return tuple(name for name in layouts if name in names)
+    return ()
 
 
 class MapOf(nn.Module):
