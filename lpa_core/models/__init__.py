@@ -17,6 +17,7 @@ from .builders import (
 from .classifier import AttentionClassifier, AttentionOutput, Combine, Head, attention_maps
 from .photo_trunk import PhotoTrunk
 from .resnet_trunk import ResNetTrunk
+from .saoyan import from_saoyan
 from .small_trunk import SmallTrunk
 from .tracing import node_shapes
 from .trunk import Features, Trunk
@@ -46,6 +47,7 @@ __all__ = [
     "attention_vgg",
     "available",
     "build",
+    "from_saoyan",
     "load_weights",
     "node_shapes",
     "photo_attention_net",
