@@ -15,6 +15,7 @@ from .builders import (
     vgg_pan,
 )
 from .classifier import AttentionClassifier, AttentionOutput, Combine, Head, attention_maps
+from .deploy import LogitsAndMaps, export_onnx, exported
 from .photo_trunk import PhotoTrunk
 from .resnet_trunk import ResNetTrunk
 from .saoyan import from_saoyan
@@ -33,6 +34,7 @@ __all__ = [
     "Combine",
     "Features",
     "Head",
+    "LogitsAndMaps",
     "PhotoTrunk",
     "ProgressiveVGGTrunk",
     "ResNetTrunk",
@@ -47,6 +49,8 @@ __all__ = [
     "attention_vgg",
     "available",
     "build",
+    "export_onnx",
+    "exported",
     "from_saoyan",
     "load_weights",
     "node_shapes",
