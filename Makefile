@@ -21,7 +21,7 @@ PYTEST := OMP_NUM_THREADS=1 MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=8000000000
 
 # Where it is set, every one of the many processes would compile the package and the tests anew.
 unexport PYTHONDONTWRITEBYTECODE
-.PHONY: help venv stage book serve lab outputs test stored-book browser lint unit faults fuzz
+.PHONY: help venv stage book serve lab outputs test stored-book browser lint unit faults fuzz long
 .PHONY: check pages coverage mutants installed screenshots links zip anywhere benchmark lock repository clean distclean
 
 help: ## list the commands
@@ -73,18 +73,20 @@ lint: venv ## ruff, mypy, codespell, and that rooms import downwards only
 	$(BIN)/codespell
 	$(BIN)/lint-imports --no-cache --no-logo
 unit: venv ## unit tests in random order, with shapes checked
-	@$(PYTEST) -m "not built and not faults and not fuzz"
+	@$(PYTEST) -m "not built and not faults and not fuzz and not long"
 faults: venv ## kill, starve and damage training runs; print what they survived (minutes)
 	@$(PYTEST) -m faults
 fuzz: venv ## try thousands of malformed inputs; print how many were refused (minutes)
 	@$(PYTEST) -m fuzz
+long: venv ## many networks of torchvision and timm, and the libraries beside this one (minutes)
+	@$(PYTEST) -m long
 check: venv ## compare the outputs stored in the chapters with a fresh run
 	@$(BIN)/python tools/notebooks.py check $(CHAPTERS) --processes $(JOBS)
 pages: venv ## check the built book in Chromium, offline
 	@$(PYTEST) -m built tests/book
 coverage: venv ## lines and branches of lpa_core that the unit tests reach (95 % at least)
 	@mkdir -p _build/coverage && rm -f _build/coverage/data*
-	@$(PYTEST) -m "not built and not faults and not fuzz" --cov --cov-report=term-missing:skip-covered --cov-fail-under=95
+	@$(PYTEST) -m "not built and not faults and not fuzz and not long" --cov --cov-report=term-missing:skip-covered --cov-fail-under=95
 mutants: venv ## change the code in places and see whether tests notice (MODULES="lpa_core.attention*"; minutes to hours)
 	@$(BIN)/mutmut run --max-children $(JOBS) $(MODULES) && $(BIN)/mutmut results
 installed: venv ## build wheel and source distribution, use each where it is installed alone (WITH="torch==2.11.0")

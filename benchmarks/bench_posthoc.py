@@ -13,7 +13,7 @@ from lpa_core.metrics.insertion_deletion import curve
 from lpa_core.metrics.interventions import compare_interventions as interventions
 from lpa_core.metrics.randomisation import randomisation_check
 from lpa_core.models.builders import small_attention_net, vgg_gap
-from lpa_core.posthoc.methods import METHODS, explain
+from lpa_core.posthoc import METHODS, explain
 
 PICTURES, SIDE, THREADS, REPEATS = 64, 40, 2, 3
 SLOW = ("occlusion", "integrated_gradients")  # many passes for each picture

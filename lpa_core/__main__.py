@@ -1,4 +1,4 @@
-"""The command line: ``python -m lpa_core data | train | sweep | evaluate | explain``; each has ``--help``.
+"""The command line: ``python -m lpa_core data | train | sweep | evaluate | explain | export``; each has ``--help``.
 
 Results go to standard output, as JSON; news and progress to standard error. Exit code 0 means done, 2 that something
 asked for is not possible: one line says what and what would be right.
@@ -21,6 +21,7 @@ from ._commands import DATA_HELP
 from .attention import Compatibility, Match, Normalise
 from .models.classifier import Combine
 from .models.weights import available
+from .posthoc import METHODS
 from .training.presets import PRESETS
 from .training.sweeps import SWEEPS, VARIANTS
 
@@ -40,6 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     given = sys.argv[1:] if arguments is None else [*arguments]
+    if not given:
+        parser().print_help()
+        return 0
     options = parser().parse_args(given)
     try:
         if getattr(options, "threads", None) is not None:
@@ -82,7 +86,7 @@ def parser() -> Parser:
     """The commands and their options."""
     top = Parser(prog="python -m lpa_core", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     top.add_argument("--version", action="version", version=__version__)
-    of = top.add_subparsers(required=True, metavar="data | train | sweep | evaluate | explain")
+    of = top.add_subparsers(required=True, metavar="data | train | sweep | evaluate | explain | export")
 
     def command(name: str, function: Any, text: str) -> Parser:
         made = of.add_parser(name, help=text, description=text)
@@ -167,9 +171,7 @@ def parser() -> Parser:
     show = command("explain", commands.run_explain, "Draw where a model looks on a picture.")
     show.add_argument("model", metavar="MODEL", help=MODEL_HELP)
     show.add_argument("image", metavar="IMAGE", help="a picture file")
-    show.add_argument(
-        "--method", default="attention", help="attention (default), or a post-hoc method such as grad_cam"
-    )
+    show.add_argument("--method", default="attention", help=f"one of {', '.join(METHODS)} (default: attention)")
     show.add_argument("--level", type=int, help="one level of attention, 1 the shallowest (default: all)")
     show.add_argument("--target", help="class to explain, by name or number (post-hoc methods; default: the predicted)")
     show.add_argument("--out", required=True, metavar="PNG", help="file to write")
@@ -179,6 +181,11 @@ def parser() -> Parser:
         help="pixels of the shorter side that the picture is scaled to (default: as trained, else its own)",
     )
     show.add_argument("--device")
+
+    graph = command("export", commands.run_export, "Write a model as ONNX: pictures in, logits and maps out.")
+    graph.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    graph.add_argument("--out", required=True, metavar="ONNX", help="file to write")
+    graph.add_argument("--size", type=int, help="pixels of a side of the pictures (default: as trained)")
     return top
 
 

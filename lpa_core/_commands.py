@@ -17,6 +17,7 @@ from ._utils.files import write_atomic
 from .data.image_set import ImageSet
 from .data.sources import load
 from .look import look_at, prepare
+from .models.deploy import export_onnx
 from .models.weights import load_weights
 from .training.checkpoint import RunFolder
 from .training.config import TrainConfig, completed
@@ -168,7 +169,7 @@ def run_explain(options: argparse.Namespace, command: str) -> None:
     from matplotlib.figure import Figure
 
     from .plotting.grids import attention_figure, map_grid
-    from .posthoc.methods import METHODS, explain
+    from .posthoc import METHODS, explain
 
     out = Path(options.out)
     if out.suffix.lower() != ".png":
@@ -205,6 +206,13 @@ def run_explain(options: argparse.Namespace, command: str) -> None:
     write_atomic(out, drawn.getvalue())
     probability, best = logits[0].softmax(dim=0).max(dim=0)
     _print({"class": ready.classes[int(best)], "probability": round(float(probability), 4), "out": str(out)})
+
+
+def run_export(options: argparse.Namespace, command: str) -> None:
+    if not options.out.endswith(".onnx"):
+        raise ValueError(f"--out must end in .onnx; got {options.out}")
+    outputs = export_onnx(options.out, load_weights(options.model), size=options.size)
+    _print({"out": options.out, "inputs": ["images"], "outputs": outputs})
 
 
 def _class_number(target: str, classes: Sequence[str]) -> int:

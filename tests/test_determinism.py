@@ -26,7 +26,7 @@ from lpa_core.data import painting
 from lpa_core.hard import kinds, relaxations
 from lpa_core.metrics import insertion_deletion, interventions, likeness, randomisation, robustness
 from lpa_core.models import small_trunk, trunk
-from lpa_core.posthoc.methods import METHODS
+from lpa_core.posthoc import METHODS
 from lpa_core.training.loop import State
 
 MODULES = [

@@ -5,6 +5,7 @@ import statistics
 import subprocess
 import sys
 import time
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from lpa_core.data.digits import digits_in_clutter
 from lpa_core.data.image_set import normalise
 from lpa_core.data.sources import load
 from lpa_core.models.weights import load_weights, save_weights
+from lpa_core.posthoc import METHODS
 from lpa_core.training.checkpoint import load_checkpoint
 from lpa_core.training.evaluation import evaluate
 
@@ -226,12 +228,45 @@ def test_train_options_reach_the_config(tmp_path, capsys):
     assert (config["lr"], config["all"], config["weight_decay"], config["batch_size"]) == (0.03, True, 0.001, 32)
 
 
+# --- help and export --------------------------------------------------------------------------------------------------
+
+
+def test_no_arguments_and_help_say_what_there_is(capsys):
+    assert __main__.main([]) == 0
+    said = capsys.readouterr().out
+    assert all(name in said for name in ("data", "train", "sweep", "evaluate", "explain", "export"))
+    with pytest.raises(SystemExit) as ended:
+        __main__.main(["explain", "--help"])
+    said = "".join(capsys.readouterr().out.split())
+    assert ended.value.code == 0
+    assert all(method in said for method in METHODS)
+
+
+def test_the_console_script_is_the_command_line():
+    (script,) = entry_points(group="console_scripts", name="lpa-core")
+    assert script.load() is __main__.main
+
+
+def test_export_hands_the_model_and_its_size_on(tmp_path, capsys, monkeypatch):
+    seen = []
+
+    def written(path, model, *, size):
+        seen.append((path, model.info.classes, size))
+        return ("logits", "map_1")
+
+    monkeypatch.setattr(_commands, "export_onnx", written)
+    code, said, _ = run(capsys, "export", "digits-dp", "--out", tmp_path / "m.onnx", "--size", 40)
+    assert code == 0
+    assert said == {"out": str(tmp_path / "m.onnx"), "inputs": ["images"], "outputs": ["logits", "map_1"]}
+    assert seen == [(str(tmp_path / "m.onnx"), tuple("0123456789"), 40)]
+    assert "must end in .onnx" in refused(capsys, "export", "digits-dp", "--out", tmp_path / "m.pt")
+
+
 # --- mistakes: one line, exit code 2 ----------------------------------------------------------------------------------
 
 
 def test_mistakes_on_the_command_line(tmp_path, capsys, weights, picture):
     new = ["--out", tmp_path / "new"]
-    assert "required" in refused(capsys)
     assert "invalid choice: 'test'" in refused(capsys, "test")
     assert "name must be 'digits'" in refused(capsys, "data", "mnist")
     assert "--data is needed" in refused(capsys, "train", *new)

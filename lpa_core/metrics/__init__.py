@@ -1,6 +1,6 @@
 """What a map is worth: where it points, what it changes, whether it depends on the network at all."""
 
-from .baselines import blur, blurred_brightness, centre_prior, random_maps, uniform_maps
+from .baselines import blur, blurred_brightness, centre_prior, edge_maps, random_maps, uniform_maps
 from .insertion_deletion import Curve, CurveRow, compare_curves, curve, pixel_ranks, with_baselines
 from .intervals import Interval, cluster_interval
 from .interventions import Change, Intervention, compare_interventions, intervened
@@ -32,6 +32,7 @@ __all__ = [
     "compare_maps",
     "compare_with_baselines",
     "curve",
+    "edge_maps",
     "energy_in_mask",
     "enlarge",
     "fgsm",

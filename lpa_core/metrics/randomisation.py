@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from .._utils.checks import check_option
 from .._utils.device import device_of
 from .._utils.modes import undisturbed
-from ..posthoc.methods import METHODS, explain
-from ..posthoc.network import Logits, Targets, check_pictures, check_targets, find_layer, pick_targets
+from ..posthoc.layers import find_layer
+from ..posthoc.methods import OwnMethod, explain, find_method
+from ..posthoc.network import Logits, Targets, check_pictures, check_targets, pick_targets
 from .likeness import Similarity, compare_with_baselines, similarity
 
 Mode = Literal["cascading", "independent"]
@@ -26,7 +27,7 @@ def randomisation_check(
     images: Float[Tensor, "b c height width"],
     targets: Targets = None,
     *,
-    method: str,
+    method: str | OwnMethod,
     mode: Mode = "cascading",
     layers: Sequence[str] | None = None,
     clusters: Int[Tensor, " b"] | None = None,
@@ -86,17 +87,15 @@ def _randomised(
 
 
 def explain_options(
-    network: nn.Module, images: Tensor, targets: Targets, method: str, options: dict[str, Any]
+    network: nn.Module, images: Tensor, targets: Targets, method: str | OwnMethod, options: dict[str, Any]
 ) -> dict[str, Any]:
     """Keyword arguments for ``explain`` that always explain the same classes: the predicted ones where none is given.
 
     A method that takes no class gets none. A layer goes by its name, so that it is found in a copy of the network too.
     Raises: ValueError on an unknown method or layer.
     """
-    if method not in METHODS:
-        raise ValueError(f"method must be one of {', '.join(METHODS)}; got {method!r}")
     classes = None
-    if METHODS[method].class_specific:
+    if find_method(method).class_specific:
         with undisturbed(network) as plain:
             classes = pick_targets(Logits(plain), images, check_targets(targets, len(images)), batch_size=64)
     if options.get("layer") is not None:

@@ -15,8 +15,10 @@ from .builders import (
     vgg_pan,
 )
 from .classifier import AttentionClassifier, AttentionOutput, Combine, Head, attention_maps
+from .deploy import LogitsAndMaps, export_onnx, exported
 from .photo_trunk import PhotoTrunk
 from .resnet_trunk import ResNetTrunk
+from .saoyan import from_saoyan
 from .small_trunk import SmallTrunk
 from .tracing import node_shapes
 from .trunk import Features, Trunk
@@ -32,6 +34,7 @@ __all__ = [
     "Combine",
     "Features",
     "Head",
+    "LogitsAndMaps",
     "PhotoTrunk",
     "ProgressiveVGGTrunk",
     "ResNetTrunk",
@@ -46,6 +49,9 @@ __all__ = [
     "attention_vgg",
     "available",
     "build",
+    "export_onnx",
+    "exported",
+    "from_saoyan",
     "load_weights",
     "node_shapes",
     "photo_attention_net",

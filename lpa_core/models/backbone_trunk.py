@@ -4,18 +4,17 @@ A node is the name of a module, as in ``dict(model.named_modules())``; its local
 ``node_shapes(model)`` lists them. Nothing here needs torchvision.
 """
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from .._utils.checks import check_count
+from .layouts import Layout, MapOf, VectorOf, layout_of, token_blocks
 from .tracing import Node, first_channels, input_side, listing, not_found, part_of, trial_run
 from .trunk import Features, Trunk
 
 CLASSIFIER_NAMES = ("classifier", "fc", "head", "heads")  # what stands behind the feature maps, by torchvision's custom
-MOST_EXTRA_TOKENS = 5  # a class token and four registers: what may stand before a square grid of tokens
 
 
 class BackboneTrunk(Trunk):
@@ -31,8 +30,8 @@ class BackboneTrunk(Trunk):
     Args:
         backbone: the network. It is left as it was.
         nodes: names of modules, one per level; put into running order. None: the last maps at the three deepest
-            resolutions, without pools and classifier (resnet18: layer2, layer3, layer4); for a torchvision vision
-            transformer its layers at one, two and three thirds.
+            resolutions, without pools and classifier (resnet18: layer2, layer3, layer4); for a vision transformer,
+            which has one resolution, its blocks at one, two and three thirds.
         levels: how many of the default nodes, from the deepest; up to 3 where None.
         global_node: name of the module that gives g; None for the deepest of ``nodes``.
         global_path: False gives ``g=None``.
@@ -42,8 +41,8 @@ class BackboneTrunk(Trunk):
             afterwards where the backbone takes them. None for the model's own ``image_size``, else 224.
 
     Raises: TypeError unless ``backbone`` is an ``nn.Module``; ValueError on an unknown node (lists what exists), a node
-        that is no map, has one position or runs more than once, and a network that cannot be traced; on images so
-        small that a level has one position.
+        that is no map, has one position or runs more than once, default nodes that would leave out most of the
+        network, and a network that cannot be traced; on images so small that a level has one position.
     """
 
     def __init__(
@@ -63,24 +62,30 @@ class BackboneTrunk(Trunk):
         backbone = getattr(backbone, "_orig_mod", backbone)  # a compiled model holds the network under this name
         self.in_channels, self.input_size = first_channels(backbone), input_side(backbone, input_size)
         table = trial_run(backbone, self.input_size)
+        layouts = {name: layout_of(node.shape, (self.input_size,) * 2) for name, node in table.items() if name}
+        chosen = nodes is None
         if nodes is None:
-            nodes = _default_nodes(backbone, table, levels)
+            nodes = _default_nodes(backbone, table, layouts, levels)
         elif levels is not None:
             raise ValueError(f"levels counts default nodes: give nodes or levels; got {nodes!r} and {levels!r}")
-        self.nodes = _checked_nodes(nodes, table)
+        self.nodes = _checked_nodes(nodes, table, layouts)
         self.global_node = self.nodes[-1] if global_node is None else global_node
-        if self.global_node not in table or not 1 <= len(table[self.global_node].shape) <= 3:
+        g_layout = layouts.get(self.global_node)
+        if self.global_node not in table or (g_layout is None and len(table[self.global_node].shape) != 1):
             raise ValueError(f"global_node must give a vector, a map or tokens; {not_found(self.global_node, table)}")
-        self.maps = nn.ModuleList(_to_map(table[node].shape) for node in self.nodes)
-        self.local_channels = tuple(_channels(table[node].shape) for node in self.nodes)
-        self.global_channels = _channels(table[self.global_node].shape)
-        self.to_vector = _to_vector(table[self.global_node].shape) if global_path else None
+        levels_as = [found for node in self.nodes if (found := layouts[node]) is not None]
+        self.maps = nn.ModuleList(map(MapOf, levels_as))
+        self.local_channels = tuple(each.channels for each in levels_as)
+        self.global_channels = table[self.global_node].shape[0] if g_layout is None else g_layout.channels
+        self.to_vector = VectorOf(g_layout) if global_path else None
         self.has_global, self.frozen = global_path, freeze
         self.num_classes = table[""].shape[0] if "" in table and len(table[""].shape) == 1 else None
-        self.has_tokens = any(len(table[node].shape) == 2 for node in self.nodes)
+        self.has_tokens = any(each.kind == "tokens" for each in levels_as)
         self.backbone = part_of(
             backbone, (*self.nodes, self.global_node) if global_path else self.nodes, self.input_size
         )
+        if chosen:
+            _check_most_is_used(backbone, self.backbone, table, self.nodes)
         if freeze:
             self.backbone.requires_grad_(False)
 
@@ -106,96 +111,37 @@ class BackboneTrunk(Trunk):
         return Features(local, None if self.to_vector is None else self.to_vector(found[self.global_node]))
 
 
-class ChannelsLastToMap(nn.Module):
-    """(b, h, w, c) -> (b, c, h, w)."""
-
-    def forward(self, x: Float[Tensor, "b h w c"]) -> Float[Tensor, "b c h w"]:
-        return x.permute(0, 3, 1, 2)
-
-
-class TokensToMap(nn.Module):
-    """Tokens (b, extra + side * side, c) -> (b, c, side, side), row by row, without the extra tokens in front."""
-
-    def __init__(self, extra: int, side: int) -> None:
-        super().__init__()
-        self.extra, self.side = extra, side
-
-    def forward(self, x: Float[Tensor, "b n c"]) -> Float[Tensor, "b c h w"]:
-        return x[:, self.extra :].mT.unflatten(2, (self.side, self.side))
-
-
-class FirstToken(nn.Module):
-    """Tokens (b, n, c) -> the first of them (b, c): the class token."""
-
-    def forward(self, x: Float[Tensor, "b n c"]) -> Float[Tensor, "b c"]:
-        return x[:, 0]
-
-
-class MeanOfMap(nn.Module):
-    """The average over the axes of the positions: (b, c)."""
-
-    def __init__(self, axes: tuple[int, ...]) -> None:
-        super().__init__()
-        self.axes = axes
-
-    def forward(self, x: Float[Tensor, "b ..."]) -> Float[Tensor, "b c"]:
-        return x.mean(dim=self.axes)
-
-
-# The shape of what a node gives, without the batch: (c, h, w), (h, w, c), (n, c) tokens or (c,).
-
-
-def _channels_last(shape: tuple[int, ...]) -> bool:
-    """Is a map of a square picture (h, w, c)? Where all three are equal it is taken for (c, h, w)."""
-    return len(shape) == 3 and shape[0] == shape[1] != shape[2]
-
-
-def _channels(shape: tuple[int, ...]) -> int:
-    return shape[-1] if len(shape) < 3 or _channels_last(shape) else shape[0]
-
-
-def _grid(shape: tuple[int, ...]) -> tuple[int, int]:
-    """Height and width of the map that a node gives; (0, 0) for what is none."""
-    if len(shape) == 3:
-        return (shape[0], shape[1]) if _channels_last(shape) else (shape[1], shape[2])
-    side = math.isqrt(shape[0]) if len(shape) == 2 else 0
-    return (side, side) if side and shape[0] - side**2 <= MOST_EXTRA_TOKENS else (0, 0)
-
-
-def _to_map(shape: tuple[int, ...]) -> nn.Module:
-    if len(shape) == 2:
-        side, _ = _grid(shape)
-        return TokensToMap(shape[0] - side**2, side)
-    return ChannelsLastToMap() if _channels_last(shape) else nn.Identity()
-
-
-def _to_vector(shape: tuple[int, ...]) -> nn.Module:
-    if len(shape) == 1:
-        return nn.Identity()
-    if len(shape) == 2:
-        return FirstToken() if shape[0] > _grid(shape)[0] ** 2 else MeanOfMap((1,))
-    return MeanOfMap((1, 2) if _channels_last(shape) else (2, 3))
-
-
-def _default_nodes(model: nn.Module, table: dict[str, Node], levels: int | None) -> tuple[str, ...]:
+def _default_nodes(
+    model: nn.Module, table: Mapping[str, Node], layouts: Mapping[str, Layout | None], levels: int | None
+) -> tuple[str, ...]:
     if levels is not None:
         check_count("levels", levels)
     wanted = 3 if levels is None else levels
-    layers = [name for name in table if name.rpartition(".")[0] == "encoder.layers"]
-    if layers and type(model).__name__ == "VisionTransformer":
-        return tuple(layers[len(layers) * (third + 1) // 3 - 1] for third in range(3))[-wanted:]
     modules = dict(model.named_modules())
+    maps = {
+        name: (each.height, each.width)
+        for name, each in layouts.items()
+        if each is not None
+        and each.positions > 1
+        and table[name].calls == 1
+        and "Pool" not in type(modules[name]).__name__
+        and name.split(".")[0] not in CLASSIFIER_NAMES
+    }
+    found: dict[tuple[int, int], str] = {}
     for depth in (1, 2):  # the model's children, or with theirs where that gives too few
-        found: dict[tuple[int, int], str] = {}
-        names = [name for name in table if name and name.count(".") < depth]
+        names = [name for name in maps if name.count(".") < depth]
+        found = {}
         for name in names:
-            grid = _grid(table[name].shape)
-            no_map = len(table[name].shape) != 3 or grid[0] * grid[1] == 1 or "Pool" in type(modules[name]).__name__
-            holds_others = any(other.startswith(f"{name}.") for other in names)
-            if not (no_map or holds_others or name.split(".")[0] in CLASSIFIER_NAMES):
-                found[grid] = name  # the last at each resolution
+            # What holds maps of several sizes is a whole stack of stages. What holds one size can be run whole: a norm
+            # with its activation inside, say, whose way through itself depends on its mode.
+            if not any(other.startswith(f"{name}.") and maps[other] != maps[name] for other in names):
+                found[maps[name]] = name  # the last at each resolution
         if len(found) >= max(3, wanted):
             break
+    if len(found) == 1 and (blocks := token_blocks(model, layouts)):
+        parts = max(3, wanted)
+        if wanted <= len(blocks):
+            return tuple(blocks[max(1, len(blocks) * (part + 1) // parts) - 1] for part in range(parts))[-wanted:]
     order = list(table)
     nodes = sorted((found[grid] for grid in sorted(found)[:wanted]), key=order.index)
     if not nodes or (levels is not None and len(nodes) < levels):
@@ -206,7 +152,25 @@ def _default_nodes(model: nn.Module, table: dict[str, Node], levels: int | None)
     return tuple(nodes)
 
 
-def _checked_nodes(nodes: Sequence[str], table: dict[str, Node]) -> tuple[str, ...]:
+def _check_most_is_used(model: nn.Module, part: nn.Module, table: Mapping[str, Node], nodes: tuple[str, ...]) -> None:
+    """Raise ValueError where the part up to the default nodes leaves out most of what works on maps or tokens."""
+    used = sum(p.numel() for p in part.parameters())
+    whole = sum(
+        p.numel()
+        for name, module in model.named_modules()
+        if name in table and len(table[name].shape) > 1
+        for p in module.parameters(recurse=False)
+    )
+    if 2 * used < whole:
+        raise ValueError(
+            f"nodes must be named for {type(model).__name__}: up to its last map that was found, {nodes[-1]!r}, it has "
+            f"{used:,} of the {whole:,} parameters that work on maps or tokens; {listing(table)}"
+        )
+
+
+def _checked_nodes(
+    nodes: Sequence[str], table: Mapping[str, Node], layouts: Mapping[str, Layout | None]
+) -> tuple[str, ...]:
     """The nodes in running order. Raises: ValueError on one that cannot be a level."""
     if isinstance(nodes, str) or not nodes or len(set(nodes)) < len(nodes):
         raise ValueError(f"nodes must be one or several different names of modules; got {nodes!r}")
@@ -214,12 +178,12 @@ def _checked_nodes(nodes: Sequence[str], table: dict[str, Node]) -> tuple[str, .
         if name not in table:
             raise ValueError(f"nodes must be names of modules; {not_found(name, table)}")
         shape, calls = table[name]
-        height, width = _grid(shape)
-        if height * width == 0:
+        layout = layouts[name]
+        if layout is None:
             raise ValueError(
                 f"nodes must give maps or a square grid of tokens; {name!r} gives {shape}; {listing(table)}"
             )
-        if height * width == 1:
+        if layout.positions == 1:
             raise ValueError(
                 f"nodes must have several positions; {name!r} gives {shape}: take shallower ones, or a larger "
                 f"input_size if the pictures are larger; {listing(table)}"

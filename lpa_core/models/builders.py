@@ -9,9 +9,12 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, ParamSpec
 
+from torch import nn
+
+from .._utils.checks import is_number
 from ..attention import Compatibility, Match, Normalise
 from .adapt import attend_to
-from .classifier import AttentionClassifier, Combine, needs_global
+from .classifier import AttentionClassifier, Combine, Head, needs_global
 from .photo_trunk import PhotoTrunk
 from .resnet_trunk import ResNetTrunk
 from .small_trunk import SmallTrunk
@@ -53,17 +56,22 @@ def attention_vgg(
     in_channels: int = 3,
     global_path: bool = True,
     pooled_local: bool = False,
+    head: Head = "bn_relu",
+    eps: float = 1e-3,
 ) -> AttentionClassifier:
     """The paper's network (VGG-att), layer by layer: 19,971,751 parameters at three levels and 100 classes.
 
     The default is (VGG-att3)-concat-pc. ``levels=3`` attends at layers 7, 10 and 13, 2 at 10 and 13, 1 at 13.
     ``width`` scales every channel count, ``dropout`` the authors' rates. ``global_path=False`` leaves out the layers
     that only make g: exact for pc with softmax, where g cancels; ``"uniform"`` never builds them.
+    ``eps`` is what every BatchNorm adds to its variance: the authors' 1e-3, where PyTorch's default is 1e-5.
     The other options are those of ``AttentionClassifier`` and ``AttentionVGGTrunk``.
 
     Source: Jetley et al. (2018), section 4.1, and the authors' code.
     Raises: ValueError naming the argument out of range.
     """
+    if not is_number(eps) or not 0 < eps < 1:
+        raise ValueError(f"eps must be above 0 and below 1; got {eps!r}")
     trunk = AttentionVGGTrunk(
         in_channels=in_channels,
         width=width,
@@ -72,7 +80,7 @@ def attention_vgg(
         global_path=needs_global(compatibility, combine, global_path),
         pooled_local=pooled_local,
     )
-    return AttentionClassifier(
+    model = AttentionClassifier(
         trunk,
         num_classes,
         compatibility=compatibility,
@@ -80,8 +88,13 @@ def attention_vgg(
         match=match,
         normalise=normalise,
         g_per_level=g_per_level,
+        head=head,
         dropout=dropout,
     )
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            module.eps = eps
+    return model
 
 
 @_builder

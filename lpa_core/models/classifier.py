@@ -150,6 +150,13 @@ class AttentionClassifier(nn.Module):
     def forward(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b classes"]:
         return self.attend(images).logits
 
+    def __prepare_scriptable__(self) -> Any:
+        """What ``torch.jit.script`` calls first. Raises: TypeError with what to use instead."""
+        raise TypeError(
+            f"{type(self).__name__} cannot be compiled by torch.jit.script, which PyTorch no longer develops; use "
+            f"torch.export.export(model, (images,)), torch.compile(model) or python -m lpa_core export"
+        )
+
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """As ``nn.Module.load_state_dict``, but weights of another variant change nothing.
 
@@ -182,7 +189,7 @@ def check_weights(model: AttentionClassifier, state_dict: Mapping[str, Any]) -> 
 
 
 def attention_maps(
-    model: AttentionClassifier,
+    model: nn.Module,
     images: Float[Tensor, "b c h w"] | Float[Tensor, "c h w"],
     *,
     size: int | tuple[int, int] | None = None,
@@ -194,14 +201,21 @@ def attention_maps(
     level's h * w positions, so a uniform level is 1 / (h * w) everywhere and levels are not on one scale.
 
     Args:
-        model: any model of ``lpa_core.models``, in train or eval mode.
+        model: any model of ``lpa_core.models``, in train or eval mode; compiled, or wrapped for several devices
+            (``nn.DataParallel``, ``DistributedDataParallel``), it is asked directly.
         images: (b, c, h, w), or one picture (c, h, w), prepared as for training; they follow the model to its
             device, and the maps come back to theirs.
         size: height and width of the maps, or one number for both; None for the size of the pictures.
 
-    Raises: TypeError unless ``images`` is floating point; ValueError on other shapes, on NaN, on a ``size`` below 1,
-        and for a model without levels.
+    Raises: TypeError unless ``images`` is floating point and ``model`` an ``AttentionClassifier``; ValueError on other
+        shapes, on NaN, on a ``size`` below 1, and for a model without levels.
     """
+    model = unwrapped(model)
+    if not isinstance(model, AttentionClassifier):
+        raise TypeError(
+            f"model must be an AttentionClassifier, as attend_to and the builders make; got {type(model).__name__}. "
+            f"For another classifier there is explain"
+        )
     batch = images[None] if isinstance(images, Tensor) and images.ndim == 3 else images
     check_images(batch, model.trunk.in_channels)
     if batch.isnan().any():
@@ -212,6 +226,17 @@ def attention_maps(
     with torch.no_grad(), evaluating(model):
         attended = model.attend(batch.to(device_of(model))).attended
     return tuple(maps.to(batch.device) for maps in enlarged(attended, (height, width)))
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The network inside ``nn.DataParallel``, ``DistributedDataParallel`` or ``torch.compile``'s wrapper."""
+    while True:
+        if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            model = model.module
+        elif isinstance(inside := getattr(model, "_orig_mod", None), nn.Module):
+            model = inside
+        else:
+            return model
 
 
 def enlarged(attended: Sequence[Attended], size: tuple[int, int]) -> tuple[Float[Tensor, "b H W"], ...]:

@@ -35,7 +35,7 @@ class SmallTrunk(Trunk):
             blocks.append(nn.Sequential(*(conv_bn_relu(i, channels) for i in inputs)))
             previous = channels
         self.stages = nn.ModuleList(blocks[:3])
-        self.pool = nn.MaxPool2d(2)
+        self.pools = nn.ModuleList(nn.MaxPool2d(2) for _ in range(3))  # a module each: DeepLift needs it so
         self.tail = (
             nn.Sequential(
                 blocks[3], nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(self.global_channels, self.global_channels)
@@ -47,7 +47,7 @@ class SmallTrunk(Trunk):
     def forward(self, images: Float[Tensor, "b c h w"]) -> Features:
         check_size(images, 8)
         local, x = [], images
-        for stage in self.stages:
+        for stage, pool in zip(self.stages, self.pools, strict=True):
             local.append(stage(x))
-            x = self.pool(local[-1])
+            x = pool(local[-1])
         return Features(tuple(local[-self.levels :]), None if self.tail is None else self.tail(x))

@@ -6,7 +6,9 @@ was, so its hooks, its mode and whatever its forward does stay too.
 
 import copy
 import difflib
-from collections.abc import Collection, Sequence
+import traceback
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -81,9 +83,10 @@ def trial_run(model: nn.Module, side: int, keep: dict[str, Tensor] | None = None
         with torch.no_grad(), evaluating(model):
             model(picture)
     except Exception as error:
+        shape, place = tuple(picture.shape[1:]), _place(error)
         raise ValueError(
-            f"input_size must be what {type(model).__name__} can take; a picture of {tuple(picture.shape[1:])} raised "
-            f"{type(error).__name__}: {error}"
+            f"{type(model).__name__} must run on a picture of noise, {shape}, to show its modules; it raised "
+            f"{type(error).__name__}{place}: {error}. If it takes pictures of another size, give input_size"
         ) from error
     finally:
         for handle in handles:
@@ -91,7 +94,13 @@ def trial_run(model: nn.Module, side: int, keep: dict[str, Tensor] | None = None
     return table
 
 
-def listing(table: dict[str, Node]) -> str:
+def _place(error: BaseException) -> str:
+    """Where an error was raised: the last line outside of torch, which is the user's own forward."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "torch" not in Path(frame.filename).parts]
+    return f" in {Path(frames[-1].filename).name}, line {frames[-1].lineno}" if len(frames) > 1 else ""
+
+
+def listing(table: Mapping[str, Node]) -> str:
     """The nodes that errors show: maps with several positions, and tokens, that stand high in the model."""
     high = [name for name, node in table.items() if name and name.count(".") < 2 and len(node.shape) > 1]
     several = [name for name in high if table[name].shape[1:] != (1, 1)]
@@ -99,7 +108,7 @@ def listing(table: dict[str, Node]) -> str:
     return f"there are {shown or 'none'} (node_shapes lists all)"
 
 
-def not_found(name: str, table: dict[str, Node]) -> str:
+def not_found(name: str, table: Mapping[str, Node]) -> str:
     """The end of an error about a node: what was got, what is close to it, what there is."""
     close = difflib.get_close_matches(name, [n for n in table if n and n != name], n=3)
     hint = f" (did you mean {' or '.join(map(repr, close))}?)" if close else ""
@@ -177,9 +186,12 @@ def part_of(model: nn.Module, wanted: Sequence[str], side: int) -> fx.GraphModul
                 )
         model.train()
         if _traced(model, wanted, overwritten).code != part.code:
+            holders = [name.rpartition(".")[0] for name in wanted if "." in name]
+            whole = f", or take nodes that hold it and run whole ({', '.join(dict.fromkeys(holders))})"
             raise ValueError(
                 f"model must take the same way to its nodes in train and eval mode; the forward of "
                 f"{type(model).__name__} depends on `training` there: put that step (dropout, say) into a module"
+                f"{whole if holders else ''}"
             )
     return copy.deepcopy(part)
 

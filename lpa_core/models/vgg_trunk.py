@@ -100,7 +100,7 @@ class AttentionVGGTrunk(Trunk):
             nn.Sequential(*layers[first:last])
             for first, last in zip((0, *LEVEL_LAYERS[:-1]), LEVEL_LAYERS, strict=True)
         )
-        self.pool = nn.MaxPool2d(2)
+        self.pools = nn.ModuleList(nn.MaxPool2d(2) for _ in LEVEL_LAYERS)  # a module each: DeepLift needs it so
         self.tail = (
             nn.Sequential(
                 conv_bn_relu(self.local_channels[-1], top, TAIL_DROPOUT * dropout),
@@ -118,9 +118,9 @@ class AttentionVGGTrunk(Trunk):
     def forward(self, images: Float[Tensor, "b c h w"]) -> Features:
         check_size(images, 16)
         local, x = [], images
-        for stage in self.stages:
+        for stage, pool in zip(self.stages, self.pools, strict=True):
             before = stage(x)
-            x = self.pool(before)
+            x = pool(before)
             local.append(x if self.pooled_local else before)
         return Features(tuple(local[-self.levels :]), None if self.tail is None else self.tail(x))
 
@@ -149,7 +149,7 @@ class ProgressiveVGGTrunk(AttentionVGGTrunk):
 
     def forward(self, images: Float[Tensor, "b c h w"]) -> Features:
         check_size(images, 16)
-        below = self.stages[1](self.pool(self.stages[0](images)))
+        below = self.stages[1](self.pools[0](self.stages[0](images)))
         gate = self.gate(below, below.mean(dim=(2, 3)))
-        local = self.stages[2](self.pool(below * gate.weights[:, None].to(below.dtype)))
-        return Features((local,), None if self.tail is None else self.tail(self.pool(local)), (gate,))
+        local = self.stages[2](self.pools[1](below * gate.weights[:, None].to(below.dtype)))
+        return Features((local,), None if self.tail is None else self.tail(self.pools[2](local)), (gate,))

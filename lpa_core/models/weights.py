@@ -10,6 +10,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import resources
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from .._utils.files import write_atomic
+from .._utils.modes import evaluating
 from .builders import build
 from .classifier import AttentionClassifier
 
@@ -77,9 +79,9 @@ def save_weights(
     The file appears whole or not at all. Equal content gives equal bytes. ``half=True`` stores float32 as float16:
     half the size, weights rounded to 11 bits; loading gives float32 again.
 
-    Raises: ValueError when the model was not made by a builder, does not fit ``classes``, ``mean`` or ``std``, or
-    holds NaN or inf; TypeError when ``scores`` or ``provenance`` are not plain JSON values; OSError when the folder
-    cannot be written.
+    Raises: ValueError when the model was not made by a builder, has become another network than its config builds (a
+    changed ``eps``, another activation), does not fit ``classes``, ``mean`` or ``std``, or holds NaN or inf; TypeError
+    when ``scores`` or ``provenance`` are not plain JSON values; OSError when the folder cannot be written.
     """
     config = dict(getattr(model, "config", {}))
     if "builder" not in config:
@@ -105,6 +107,7 @@ def save_weights(
         tensors[name] = tensor.to(torch.float16 if half and tensor.is_floating_point() else tensor.dtype).contiguous()
         if not tensors[name].isfinite().all():
             raise ValueError(f"{name} does not fit into float16; save with half=False")
+    _check_rebuilds(model, info)
     description = asdict(info)
     del description["sha256"]
     try:
@@ -138,9 +141,7 @@ def load_weights(
         raise ValueError(f"{path} is not a whole safetensors file ({error}); copy or make it again") from error
     info = _read_info(path, data, sha256)
     try:
-        # On the meta device a config costs no memory and no random numbers, whatever it asks for.
-        with torch.device("meta"):
-            model = build(info.config)
+        model = _built(info.config)
         misfit = _misfit({name: t.shape for name, t in model.state_dict().items()}, tensors)
         if misfit is None:
             whole = {name: t.float() if t.dtype == torch.float16 else t for name, t in tensors.items()}
@@ -219,6 +220,46 @@ def _check_info(info: WeightsInfo) -> None:
         raise ValueError(f"mean and std must have {channels} numbers, one per channel; got {info.mean} and {info.std}")
     if not all(s > 0 for s in info.std):
         raise ValueError(f"std must be above 0; got {info.std}")
+
+
+def _built(config: Mapping[str, Any]) -> AttentionClassifier:
+    """The network of a config, for tensors to be assigned to it.
+
+    On the meta device, where a config costs no memory and no random numbers, whatever it asks for; but not where the
+    network has buffers that a file does not hold.
+    """
+    with torch.device("meta"):
+        model = build(config)
+    if {name for name, _ in model.named_buffers()} <= set(model.state_dict()):
+        return model
+    with torch.random.fork_rng(devices=[]):
+        return build(config)
+
+
+def _check_rebuilds(model: nn.Module, info: WeightsInfo) -> None:
+    """Raise ValueError unless the config builds the same network: its modules one by one, and its logits on noise."""
+    again = _built(info.config)
+    name = info.config["builder"]
+    state = model.state_dict()
+    problem = _misfit({key: tensor.shape for key, tensor in again.state_dict().items()}, state)
+    for line, wanted in zip_longest(str(model).splitlines(), str(again).splitlines(), fillvalue="nothing"):
+        if problem is None and line != wanted:
+            problem = f"it has {line.strip()} where the config gives {wanted.strip()}"
+    if problem is None:
+        again.load_state_dict(state, assign=True)
+        example = next(model.parameters())
+        trunk = again.trunk
+        side = info.size or (getattr(trunk, "input_size", 32),) * 2
+        noise = torch.randn(1, trunk.in_channels, *side, generator=torch.Generator().manual_seed(0)).to(example)
+        with torch.no_grad(), evaluating(model):
+            one, other = model(noise), again.to(example.device).eval()(noise)
+        if not torch.allclose(one, other, rtol=1e-3, atol=1e-3 * float(one.abs().max())):
+            problem = f"its logits differ by up to {float((one - other).abs().max()):.2g} from those of the config's"
+    if problem is not None:
+        raise ValueError(
+            f"model must be what its config builds ({name}), else its weights would be loaded into another network: "
+            f"{problem}. Build it with these options, or keep it with torch.save(model.state_dict(), path)"
+        )
 
 
 def _misfit(shapes: Mapping[str, torch.Size], tensors: Mapping[str, Tensor]) -> str | None:

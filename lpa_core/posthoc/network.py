@@ -12,10 +12,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from .._utils.device import device_of
-from .._utils.modes import undisturbed
-from ..models.trunk import Features
 
-Targets = int | Sequence[int] | Tensor | None
+Targets = int | Sequence[int] | Sequence[Sequence[int]] | Tensor | None
 
 
 class Logits(nn.Module):
@@ -57,12 +55,13 @@ def _plain(output: object) -> Tensor:
 class Task(NamedTuple):
     """What a method works on: the network as plain logits, one batch, its classes, and a layer where one is needed.
 
-    ``posthoc.explain`` makes it from its arguments.
+    ``wanted`` has one class for each picture, (b,); methods that need one pass for all classes also get several,
+    (b, k), or None for the predicted ones. ``posthoc.explain`` makes it from its arguments.
     """
 
     logits: Logits
     images: Tensor
-    targets: Tensor
+    wanted: Tensor | None
     layer: nn.Module | None = None
     layer_name: str = ""
 
@@ -70,14 +69,30 @@ class Task(NamedTuple):
     def network(self) -> nn.Module:
         return self.logits.model
 
-    def first(self) -> "Task":
-        """The same with the first picture alone, for checks that one picture settles."""
-        return self._replace(images=self.images[:1], targets=self.targets[:1])
+    @property
+    def targets(self) -> Tensor:
+        assert self.wanted is not None  # explain() picks the classes for every method that does not itself
+        return self.wanted
 
     @property
     def map_layer(self) -> nn.Module:
         assert self.layer is not None  # explain() finds one for every method with takes_layer
         return self.layer
+
+    @property
+    def picture(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.images.shape[2], self.images.shape[3]
+
+    def classes(self, logits: Tensor) -> Tensor:
+        """The classes to explain, (b,) or (b, k): those wanted, else the predicted ones.
+
+        Raises: ValueError on a class that the model does not have.
+        """
+        if self.wanted is None:
+            return logits.detach().argmax(dim=1)
+        check_classes(self.wanted, logits.shape[1])
+        return self.wanted
 
 
 def check_pictures(images: Tensor, network: nn.Module) -> Tensor:
@@ -98,9 +113,10 @@ def check_pictures(images: Tensor, network: nn.Module) -> Tensor:
     return images.detach().to(device_of(network)) if has_place else images.detach()
 
 
-def check_targets(targets: Targets, n: int) -> Int64[Tensor, " n"] | None:
+def check_targets(targets: Targets, n: int, *, several: bool = False) -> Int64[Tensor, "n *k"] | None:
     """``targets`` as n classes: an integer for all pictures, or one for each. None stays None.
 
+    ``several`` allows (n, k) too: k classes for each picture.
     Raises: TypeError unless they are integers; ValueError when their number is not n, or one is negative.
     """
     if targets is None:
@@ -111,26 +127,33 @@ def check_targets(targets: Targets, n: int) -> Int64[Tensor, " n"] | None:
         raise TypeError(f"targets must be integers; got {targets!r}") from error
     if given.dtype.is_floating_point or given.dtype.is_complex or given.dtype == torch.bool:
         raise TypeError(f"targets must be integers; got {given.dtype}")
-    if given.ndim > 1 or (given.ndim == 1 and len(given) != n):
-        raise ValueError(f"targets must be one class, or one for each of the {n} images; got {tuple(given.shape)}")
+    if given.ndim > 1 + several or (given.ndim > 0 and len(given) != n) or 0 in given.shape:
+        more = f", or ({n}, k) for k classes each" if several else ""
+        raise ValueError(
+            f"targets must be one class, or one for each of the {n} images{more}; got {tuple(given.shape)}"
+        )
     if (given < 0).any():
         raise ValueError(f"targets must be classes from 0; got {int(given.min())}")
-    return given.long().expand(n).clone()
+    return given.long().expand(n, *given.shape[1:]).clone()
+
+
+def check_classes(targets: Tensor, classes: int) -> None:
+    """Raise ValueError unless every target is one of the model's classes."""
+    if targets.max() >= classes:
+        raise ValueError(f"targets must be below the model's {classes} classes; got {int(targets.max())}")
 
 
 @torch.no_grad()
 def pick_targets(
-    logits: Logits, images: Float[Tensor, "n c h w"], targets: Int64[Tensor, " n"] | None, *, batch_size: int
-) -> Int64[Tensor, " n"]:
+    logits: Logits, images: Float[Tensor, "n c h w"], targets: Int64[Tensor, "n *k"] | None, *, batch_size: int
+) -> Int64[Tensor, "n *k"]:
     """The checked ``targets`` on the images' device, or the predicted class of each picture where they are None.
 
     Raises: ValueError on a target that is none of the model's classes.
     """
     if targets is None:
         return torch.cat([logits(chunk).argmax(dim=1) for chunk in images.split(batch_size)])
-    classes = logits(images[:1]).shape[1]
-    if targets.max() >= classes:
-        raise ValueError(f"targets must be below the model's {classes} classes; got {int(targets.max())}")
+    check_classes(targets, logits(images[:1]).shape[1])
     return targets.to(images.device)
 
 
@@ -144,84 +167,3 @@ def constant_picture(baseline: float | Tensor, images: Float[Tensor, "b c h w"])
     if value.ndim not in (0, 3) or any(has not in (1, needs) for has, needs in zip(value.shape, size, strict=False)):
         raise ValueError(f"baseline must be a number or one picture {tuple(size)}; got {tuple(value.shape)}")
     return value.expand(1, *size)
-
-
-def map_layers(model: nn.Module, images: Float[Tensor, "b c h w"]) -> dict[str, tuple[int, int, int]]:
-    """Layers of ``model`` that give a map for pictures like these: name -> (channels, h, w), in order of execution.
-
-    A map is a tensor (b, channels, h, w) with more than one position. A layer that runs more than once counts where
-    it runs last.
-    """
-    with undisturbed(model) as network:
-        images = check_pictures(images, network)
-        return {name: _size(output) for name, output in _outputs(network, images)[0].items() if _is_map(output)}
-
-
-def find_layer(network: nn.Module, layer: str | nn.Module) -> tuple[str, nn.Module]:
-    """The name and the module of ``layer``, which is either.
-
-    Raises: ValueError when the network has no such layer; the message lists those it has.
-    """
-    modules = dict(network.named_modules())
-    modules.pop("")
-    for name, module in modules.items():
-        if layer == name if isinstance(layer, str) else layer is module:
-            return name, module
-    got = repr(layer) if isinstance(layer, str) else f"a {type(layer).__name__} that is not part of it"
-    raise ValueError(f"layer must be one of the model's: {', '.join(modules) or 'it has none'}; got {got}")
-
-
-def last_map_layer(network: nn.Module, images: Float[Tensor, "b c h w"]) -> str:
-    """The layer that makes the model's last local map; in a network without ``Features``, its last map.
-
-    "Last" is by execution, and of several modules that give the same tensor the outermost counts: ``layer4`` in a
-    ResNet. Adaptive pools are passed over: what they give has the classifier's size, not the picture's.
-
-    Raises: ValueError when no layer gives a map.
-    """
-    outputs, local = _outputs(network, images)
-    names = [name for name, output in outputs.items() if output is local]
-    if not names:
-        adaptive = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
-        modules = dict(network.named_modules())
-        names = [n for n, output in outputs.items() if _is_map(output) and not isinstance(modules[n], adaptive)]
-    if not names:
-        raise ValueError(
-            f"layer must give a map (b, c, h, w) with more than one position; for images of {tuple(images.shape[1:])} "
-            f"no layer of {type(network).__name__} does"
-        )
-    return names[-1]
-
-
-@torch.no_grad()
-def _outputs(network: nn.Module, images: Tensor) -> tuple[dict[str, Tensor], Tensor | None]:
-    """What every module gave when it ran last, in order of execution, and the last local map of a trunk."""
-    outputs: dict[str, Tensor] = {}
-    local: list[Tensor] = []
-
-    def note(name: str, output: object) -> None:
-        if isinstance(output, Features) and output.local:
-            local.append(output.local[-1])
-        if isinstance(output, Tensor):
-            outputs.pop(name, None)  # a layer that runs again moves to the end
-            outputs[name] = output
-
-    handles = [
-        module.register_forward_hook(lambda _module, _inputs, output, name=name: note(name, output))
-        for name, module in network.named_modules()
-        if name
-    ]
-    try:
-        network(images[:1].detach().clone())
-    finally:
-        for handle in handles:
-            handle.remove()
-    return outputs, local[-1] if local else None
-
-
-def _is_map(output: Tensor) -> bool:
-    return output.ndim == 4 and output.is_floating_point() and output.shape[2] * output.shape[3] > 1
-
-
-def _size(output: Tensor) -> tuple[int, int, int]:
-    return output.shape[1], output.shape[2], output.shape[3]

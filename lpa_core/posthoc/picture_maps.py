@@ -1,14 +1,16 @@
 """Maps of the size of the picture: cover parts of it, or follow the score's gradient back to its pixels.
 
-Each function takes a ``probe.Task`` and gives one raw map per picture, (b, h, w). ``posthoc.explain`` makes the task
+Each function takes a ``network.Task`` and gives one raw map per picture, (b, h, w). ``posthoc.explain`` makes the task
 and is the way to call them; ``posthoc.METHODS`` tabulates them. captum computes what it has.
 """
 
+import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 
 from .network import Logits, Task, constant_picture
@@ -21,7 +23,10 @@ def captum() -> Any:
     try:
         import captum.attr
     except ImportError as error:
-        raise ImportError("this method needs captum: pip install 'lpa-core[posthoc]'") from error
+        raise ImportError(
+            "this method needs captum: pip install captum; grad_cam, hirescam and the other "
+            "methods of METHODS whose engine is 'lpa_core' do without"
+        ) from error
     return captum.attr
 
 
@@ -93,6 +98,37 @@ def saliency(task: Task, *, absolute: bool = True, channels: Channels = "max") -
     with quiet():
         gradient = captum().Saliency(task.logits).attribute(task.images, target=task.targets, abs=False)
     return reduce(gradient, absolute, channels)
+
+
+def smooth_grad(
+    task: Task,
+    *,
+    samples: int = 32,
+    noise: float = 0.15,
+    absolute: bool = True,
+    channels: Channels = "max",
+    seed: int = 0,
+) -> Tensor:
+    """SmoothGrad: the gradient averaged over noisy copies of the picture. Absolute by default, no ReLU.
+
+    The noise is Gaussian, its deviation ``noise`` times the picture's range (largest minus smallest value); the same
+    draws for every picture, from ``seed``. The signed gradients are averaged, then made absolute: what flickers with
+    the noise cancels.
+
+    Raises: ValueError on ``samples`` below 1 or a negative ``noise``.
+    """
+    if samples < 1 or not 0 <= noise < math.inf:
+        raise ValueError(f"samples must be at least 1 and noise at least 0; got {samples} and {noise}")
+    images = task.images.detach()
+    deviation = noise * (images.amax(dim=(1, 2, 3), keepdim=True) - images.amin(dim=(1, 2, 3), keepdim=True))
+    draw = torch.Generator().manual_seed(seed)
+    total = torch.zeros_like(images)
+    for _ in range(samples):
+        drawn = torch.randn(images.shape[1:], generator=draw, dtype=torch.float64).to(images)
+        noisy = (images + deviation * drawn).requires_grad_()
+        score = task.logits(noisy).gather(1, task.targets[:, None]).sum()
+        total += torch.autograd.grad(score, noisy)[0]
+    return reduce(total / samples, absolute, channels)
 
 
 def gradient_x_input(task: Task, *, absolute: bool = False, channels: Channels = "sum") -> Tensor:

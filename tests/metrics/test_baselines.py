@@ -6,7 +6,7 @@ import jaxtyping
 import pytest
 import torch
 
-from lpa_core.metrics.baselines import blurred_brightness, centre_prior, random_maps, uniform_maps
+from lpa_core.metrics.baselines import blurred_brightness, centre_prior, edge_maps, random_maps, uniform_maps
 from lpa_core.metrics.localisation import pointing_game
 
 NAN = float("nan")
@@ -102,3 +102,45 @@ def test_baselines_refuse_bad_input() -> None:
     for wrong in (torch.full((1, 3, 4, 4), -0.1), torch.full((1, 3, 4, 4), NAN), torch.ones(1, 3, 4, 4).long()):
         with pytest.raises(ValueError, match="before normalisation"):
             blurred_brightness(wrong, sigma=1)
+
+
+def test_edge_maps_by_hand() -> None:
+    # An upright edge from black to white: the central difference is 1/2 on both sides of it, and 0 elsewhere.
+    upright = torch.tensor([0.0, 0.0, 1.0, 1.0]).expand(1, 3, 5, 4)
+    torch.testing.assert_close(edge_maps(upright, sigma=0.0)[0], torch.tensor([[0, 0.5, 0.5, 0]]).repeat(5, 1))
+    lying = upright.mT
+    torch.testing.assert_close(edge_maps(lying, sigma=0.0), edge_maps(upright, sigma=0.0).mT)
+    # The corner of a white quarter: both slopes are (1 * 1/4 + 1 * 1/2 + 0 * 1/4) / 2 at the corner pixel itself.
+    corner = torch.zeros(1, 1, 6, 6)
+    corner[..., 3:, 3:] = 1
+    assert edge_maps(corner, sigma=0.0)[0, 3, 3].item() == pytest.approx(math.hypot(3 / 8, 3 / 8))
+
+
+def test_edge_maps_average_the_colours_and_take_bytes() -> None:
+    images = torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    maps = edge_maps(images, sigma=1.0)
+    torch.testing.assert_close(maps, edge_maps(images.float() / 255, sigma=1.0))
+    grey = (images.float() / 255).mean(dim=1, keepdim=True)
+    torch.testing.assert_close(maps, edge_maps(grey, sigma=1.0))
+    assert 0 <= float(maps.min()) <= float(maps.max()) <= math.sqrt(0.5)
+
+
+def test_edge_maps_see_no_frame_and_no_brightness() -> None:
+    assert edge_maps(torch.full((1, 3, 6, 6), 0.7), sigma=2.0).abs().max() < 1e-6
+    images = 0.5 * torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(edge_maps(images + 0.4, sigma=1.0), edge_maps(images, sigma=1.0))
+
+
+def test_edge_maps_are_blurred_afterwards() -> None:
+    image = torch.zeros(1, 1, 9, 9)
+    image[..., 4:] = 1
+    sharp, soft = edge_maps(image, sigma=0.0), edge_maps(image, sigma=2.0)
+    assert soft.max() < sharp.max()
+    assert soft[0, :, 0].min() > 0 == sharp[0, :, 0].max()  # the edge's mass has reached the border
+
+
+def test_edge_maps_refuse_what_is_no_picture() -> None:
+    with pytest.raises(ValueError, match="uint8, or float in"):
+        edge_maps(torch.full((1, 3, 4, 4), 1.5))
+    with pytest.raises(ValueError, match="sigma"):
+        edge_maps(torch.rand(1, 3, 4, 4), sigma=-1.0)

@@ -4,6 +4,7 @@ import jaxtyping
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from lpa_core.models.backbone_trunk import BackboneTrunk
 
@@ -111,6 +112,79 @@ def test_the_deepest_levels_are_taken_and_nodes_are_put_in_running_order():
     assert plain(levels=2).nodes == ("c2", "c3")
     assert plain(["c3", "c1"]).nodes == ("c1", "c3")
     assert plain(("c2.1",)).nodes == ("c2.1",)
+
+
+class NormAct(nn.BatchNorm2d):
+    """A norm with its activation inside, which takes its mode by itself: as in timm's EfficientNets."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels)
+        self.act = nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = functional.batch_norm(
+            x, self.running_mean, self.running_var, self.weight, self.bias, self.training, self.momentum, self.eps
+        )
+        return self.act(x)
+
+
+class Normed(Plain):
+    def __init__(self) -> None:
+        super().__init__()
+        self.c1 = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), NormAct(4))
+        self.end = NormAct(8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.pool(self.end(self.c3(self.c2(self.c1(x))))).flatten(1))
+
+
+def test_a_norm_with_its_activation_inside_is_run_whole_in_both_modes():
+    torch.manual_seed(0)
+    network = Normed()
+    trunk = BackboneTrunk(network, input_size=12)
+    assert trunk.nodes == ("c1", "c2", "end")
+    assert isinstance(trunk.backbone.get_submodule("end"), NormAct)
+    trunk.train()(pictures())
+    moved = trunk.backbone.get_submodule("end").running_mean
+    assert moved.abs().max() > 0 == network.end.running_mean.abs().max()
+    with pytest.raises(ValueError, match=r"same way .* or take nodes that hold it and run whole \(end\)"):
+        BackboneTrunk(network, ["end.act"], input_size=12)
+
+
+class Transformer(Tokens):
+    """Tokens through blocks, as timm's vision transformers: their one map (b, c, h, w) is the patch embedding."""
+
+    def __init__(self, blocks: int) -> None:
+        super().__init__()
+        self.blocks = nn.Sequential(*(nn.Sequential(nn.LayerNorm(5), nn.Linear(5, 5)) for _ in range(blocks)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.patches(x).flatten(2).mT
+        x = self.blocks(torch.cat((self.first.expand(x.shape[0], -1, -1), tokens), dim=1))
+        return self.head(x[:, 0])
+
+
+@pytest.mark.parametrize(
+    ("blocks", "levels", "numbers"), [(6, None, (1, 3, 5)), (6, 1, (5,)), (6, 4, (0, 2, 3, 5)), (3, 2, (1, 2))]
+)
+def test_a_vision_transformer_is_attended_to_in_its_blocks_and_not_before_them(blocks, levels, numbers):
+    trunk = BackboneTrunk(Transformer(blocks), levels=levels)
+    assert trunk.nodes == tuple(f"blocks.{number}" for number in numbers)
+    assert [tuple(x.shape[1:]) for x in trunk(pictures()).local] == [(5, 3, 3)] * len(numbers)
+
+
+def test_default_nodes_that_leave_most_of_the_network_out_are_refused():
+    class Hidden(Transformer):
+        """Its tokens run with the positions first, so that no block gives something that is read as a map."""
+
+        def forward(self, x: Tensor) -> Tensor:
+            tokens = self.patches(x).flatten(2).permute(2, 0, 1)
+            return self.head(self.blocks(tokens)[0])
+
+    with pytest.raises(
+        ValueError, match=r"nodes must be named for Hidden: .* 'patches', it has 85 of the 205 parameters"
+    ):
+        BackboneTrunk(Hidden(3))
 
 
 # What the levels are --------------------------------------------------------------------------------------------------
@@ -254,7 +328,10 @@ WRONG = {
     ),
     "no level": ({"levels": 0}, r"levels must be a whole number of at least 1; got 0"),
     "unknown g": ({"global_node": "top"}, r"global_node must give a vector, a map or tokens; got 'top'"),
-    "too small": ({"input_size": 1}, r"input_size must be what Plain can take; a picture of \(1, 1, 1\) raised"),
+    "too small": (
+        {"input_size": 1},
+        r"Plain must run on a picture of noise, \(1, 1, 1\), .* RuntimeError in test_backbone_trunk.py, ",
+    ),
 }
 
 

@@ -251,3 +251,21 @@ WRONG = {
 def test_a_wrong_option_is_named_with_what_would_be_right(unchecked, options, message):
     with pytest.raises(ValueError, match=message):
         AttentionClassifier(**{"trunk": SmallTrunk(), "num_classes": K} | options)
+
+
+def test_maps_of_a_model_wrapped_for_several_devices_or_compiled_are_its_own():
+    torch.manual_seed(0)
+    model, batch = small_attention_net(3).eval(), images()
+    expected = attention_maps(model, batch)
+    for wrapped in (nn.DataParallel(model), torch.compile(model, backend="eager")):
+        assert all(torch.equal(one, two) for one, two in zip(attention_maps(wrapped, batch), expected, strict=True))
+    with pytest.raises(
+        TypeError, match=r"model must be an AttentionClassifier, .*; got Linear\. For another .* explain"
+    ):
+        attention_maps(nn.Linear(3, 3), batch)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:FutureWarning")
+def test_torch_jit_script_is_refused_with_what_to_use_instead():
+    with pytest.raises(TypeError, match=r"cannot be compiled by torch\.jit\.script.* use torch\.export"):
+        torch.jit.script(small_attention_net(3))

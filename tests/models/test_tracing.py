@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import re
 
 import jaxtyping
 import pytest
@@ -102,9 +103,20 @@ def test_the_trial_run_keeps_what_a_later_step_overwrites():
 
 def test_a_failing_trial_run_is_named_and_leaves_no_hook():
     network = made()
-    with pytest.raises(ValueError, match=r"input_size must be what Net can take; a picture of \(2, 1, 1\) raised"):
+    with pytest.raises(ValueError, match=r"Net must run on a picture of noise, \(2, 1, 1\), .* give input_size"):
         trial_run(network, 1)
     assert not any(m._forward_hooks for m in network.modules())
+
+
+def test_a_fault_in_the_user_s_forward_is_shown_where_it_is():
+    class Faulty(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            return self.stem(x).misspelt
+
+    first = re.escape("Faulty must run on a picture of noise, (2, 12, 12), to show its modules; it raised ")
+    place = r"AttributeError in test_tracing\.py, line \d+: 'Tensor' object has no attribute 'misspelt'\. If"
+    with pytest.raises(ValueError, match=first + place):
+        trial_run(made(Faulty), 12)
 
 
 def test_the_picture_s_size_and_channels_come_from_the_model():
@@ -189,7 +201,7 @@ def test_a_step_inside_a_block_may_do_what_tracing_cannot_follow():
 WRONG = {
     "way depends on the mode": (
         FunctionalDropout,
-        r"same way .* in train and eval mode; .* FunctionalDropout depends on",
+        r"same way .* in train and eval mode; .* FunctionalDropout depends on .* hold it and run whole \(blocks\)",
     ),
     "way depends on the data": (
         Choosing,

@@ -1,11 +1,14 @@
 """The trunks against the paper's layer tables, and what they promise to the models on top."""
 
+import warnings
+
 import jaxtyping
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional
 
+from lpa_core import models
 from lpa_core._utils.modes import evaluating
 from lpa_core.models.photo_trunk import PhotoTrunk
 from lpa_core.models.small_trunk import SmallTrunk
@@ -82,7 +85,7 @@ def test_the_paper_s_trunk_has_the_layers_of_the_authors_code():
     with torch.device("meta"):
         trunk = AttentionVGGTrunk()
     assert [layers_of(stage) for stage in trunk.stages] == [THIRTEEN[:7], THIRTEEN[7:10], THIRTEEN[10:]]
-    assert layers_of(trunk.pool) == ["pool"]
+    assert [layers_of(pool) for pool in trunk.pools] == [["pool"]] * 3
     # A pool stands before the tail, so layers 14 and 15 and the three pools leave 1x1 of 8x8.
     assert ["pool", *layers_of(trunk.tail)] == TAIL
 
@@ -286,3 +289,16 @@ def test_the_photo_trunk_cannot_tell_the_edge_of_an_even_picture():
     for trunk, even in ((PhotoTrunk(), True), (SmallTrunk(), False)):
         local = trunk.eval()(torch.full((1, 3, 32, 32), 0.7)).local
         assert all(torch.allclose(x, x.mean(dim=(2, 3), keepdim=True), atol=1e-5) for x in local) is even
+
+
+@pytest.mark.parametrize("build", [models.attention_vgg, models.vgg_pan, models.small_attention_net])
+def test_captum_s_deep_lift_goes_through_our_networks(build):
+    captum_attr = pytest.importorskip("captum.attr")
+    torch.manual_seed(0)
+    model = build(3, **({"width": 1 / 32} if build is not models.small_attention_net else {})).eval()
+    images = torch.randn(2, 3, 32, 32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        given = captum_attr.DeepLift(model).attribute(images, target=1)
+    assert given.shape == images.shape
+    assert given.abs().max() > 0

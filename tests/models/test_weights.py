@@ -236,6 +236,56 @@ def test_a_model_without_a_builder_is_not_saved(tmp_path):
         save_weights(tmp_path / "x.safetensors", torch.nn.Linear(3, 3), **ABOUT)
 
 
+def changed_eps(model):
+    model.trunk.stages[0][0][1].eps = 0.1
+
+
+def another_activation(model):
+    model.trunk.stages[1][0][2] = torch.nn.Tanh()
+
+
+def another_layer(model):
+    model.classifiers[0] = torch.nn.Linear(model.classifiers[0].in_features, 3, bias=False)
+
+
+def another_way(model):
+    model.combine, model.classifiers = "concat", model.classifiers
+    model.estimators[0].normalise = "sigmoid"
+
+
+def another_forward(model):
+    model.trunk.forward = lambda images, forward=model.trunk.forward: forward(images.flip(3))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (changed_eps, r"it has \(1\): BatchNorm2d\(16, eps=0.1,.* where the config gives .*eps=0.001"),
+        (another_activation, r"it has \(2\): Tanh\(\) where the config gives \(2\): ReLU\(\)"),
+        (another_layer, r"1 tensors are missing, first 'classifiers\.0\.bias'"),
+        (another_way, r"normalise='sigmoid' where the config gives .*normalise='softmax'"),
+        (another_forward, r"its logits differ by up to \d.* from those of the config's"),
+    ],
+)
+def test_a_model_that_its_config_cannot_rebuild_is_not_saved(tmp_path, change, message):
+    model = make_model()
+    change(model)
+    with pytest.raises(ValueError, match=r"must be what its config builds \(small_attention_net\).*" + message):
+        save_weights(tmp_path / "x.safetensors", model, **ABOUT)
+    assert os.listdir(tmp_path) == []
+
+
+def test_an_eps_that_the_builder_was_told_is_kept(tmp_path):
+    model = models.attention_vgg(3, width=1 / 32, eps=1e-5, head="linear").eval()
+    save_weights(tmp_path / "x.safetensors", model, **ABOUT)
+    again = load_weights(tmp_path / "x.safetensors").model
+    images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(again(images), model(images))
+    assert {m.eps for m in again.modules() if isinstance(m, torch.nn.BatchNorm2d)} == {1e-5}
+    with pytest.raises(ValueError, match="eps must be above 0 and below 1; got 0"):
+        models.attention_vgg(3, eps=0.0)
+
+
 def test_values_that_float16_cannot_hold_are_not_halved(tmp_path):
     model = make_model()
     with torch.no_grad():

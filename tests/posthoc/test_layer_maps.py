@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from lpa_core.models.builders import small_attention_net, vgg_gap
 from lpa_core.models.classifier import AttentionClassifier
 from lpa_core.models.small_trunk import SmallTrunk
+from lpa_core.posthoc.layers import map_layers
 from lpa_core.posthoc.methods import explain
-from lpa_core.posthoc.network import map_layers
 
 N, CLASSES = 3, 4
 TARGETS = torch.tensor([2, 0, 3])
@@ -182,6 +182,78 @@ def test_grad_cam_and_guided_grad_cam_by_hand():
     guided = explain(model, images, TARGETS, method="guided_backprop")
     product = explain(model, images, TARGETS, method="guided_grad_cam", layer="2")
     torch.testing.assert_close(product, guided * enlarged, rtol=0, atol=1e-12)
+
+
+def two_features() -> tuple[nn.Module, Tensor]:
+    """Two feature maps, the two colours of one 2x2 picture, read by one weight for each position: g is known."""
+    model = Readout([[0.0] * 4])
+    model.features = nn.Conv2d(2, 2, 1, bias=False)
+    model.features.weight.data = torch.eye(2).view(2, 2, 1, 1)
+    model.fc = nn.Linear(8, 1, bias=False)
+    model.fc.weight.data = torch.tensor([[1.0, 1.0, 0.0, -2.0, 0.0, 0.0, 0.0, 4.0]])
+    return model, torch.tensor([[[[1.0, 2.0], [3.0, 0.0]], [[0.0, 1.0], [0.0, 1.0]]]])
+
+
+def test_grad_cam_plus_plus_by_hand():
+    model, images = two_features()
+    # Feature 1 sums to 6: alpha = 1 / (2 + 6) where g is 1, and the negative g does not count: w = 2/8. Feature 2 sums
+    # to 2: alpha = 1 / (2 + 2 * 4) where g is 4: w = 4/10.
+    expected = torch.tensor([[[0.25, 0.5 + 0.4], [0.75, 0.4]]])
+    torch.testing.assert_close(explain(model, images, 0, method="grad_cam_plus_plus", layer="features"), expected)
+
+
+def test_layer_cam_by_hand():
+    model, images = two_features()
+    expected = torch.tensor([[[1.0, 2.0], [0.0, 4.0]]])  # A times g, where g is positive
+    torch.testing.assert_close(explain(model, images, 0, method="layer_cam", layer="features"), expected)
+    images[0, 1, 1, 1] = -1.0
+    with_sign = explain(model, images, 0, method="layer_cam", layer="features", relu=False)
+    torch.testing.assert_close(with_sign, torch.tensor([[[1.0, 2.0], [0.0, -4.0]]]))
+    torch.testing.assert_close(
+        explain(model, images, 0, method="layer_cam", layer="features"), with_sign.clamp(min=0.0)
+    )
+
+
+@pytest.mark.parametrize("evaluations", [1, 256])
+def test_score_cam_by_hand(evaluations):
+    model, images = two_features()
+    # The picture through feature 1, [1 2; 3 0] / 3: s = 1/3 + 4/3 - 0 + 0. Through feature 2, [0 1; 0 1]: s = 2 + 4.
+    weights = torch.tensor([5 / 3, 6.0]).softmax(dim=0)
+    expected = (weights[:, None, None] * images[0]).sum(dim=0)[None]
+    maps = explain(model, images, 0, method="score_cam", layer="features", evaluations=evaluations)
+    torch.testing.assert_close(maps, expected)
+
+
+def test_a_constant_feature_shows_score_cam_nothing():
+    model, images = two_features()
+    images[0, 1] = 7.0  # H = 0: the score of the black picture, which is 0
+    weights = torch.tensor([5 / 3, 0.0]).softmax(dim=0)
+    expected = (weights[:, None, None] * images[0]).sum(dim=0)[None]
+    torch.testing.assert_close(explain(model, images, 0, method="score_cam", layer="features"), expected)
+
+
+def test_a_network_that_turns_gradients_off_before_the_layer_and_on_after_it_is_explained():
+    class Switches(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = gap_network()
+
+        def forward(self, images: Tensor) -> Tensor:
+            with torch.no_grad():
+                early = self.net[:3](images)
+            return self.net[4:](early)
+
+    model = Switches().eval()
+    maps = explain(model, pictures(), TARGETS, layer="net.2")
+    assert maps.abs().max() > 0
+
+    class Off(Switches):
+        def forward(self, images: Tensor) -> Tensor:
+            with torch.no_grad():
+                return super().forward(images)
+
+    with pytest.raises(ValueError, match="no gradient reaches"):
+        explain(Off().eval(), pictures(), TARGETS, layer="net.2")
 
 
 def test_a_layer_before_an_in_place_relu_keeps_its_own_values():

@@ -11,8 +11,7 @@ from torch import Tensor, nn
 
 from lpa_core.attention import AttentionEstimator
 from lpa_core.models.builders import attention_vgg, small_attention_net
-from lpa_core.posthoc import layer_maps, picture_maps
-from lpa_core.posthoc.methods import METHODS, explain
+from lpa_core.posthoc import METHODS, explain, layer_maps, picture_maps
 
 CLASSES = 4
 
@@ -53,7 +52,7 @@ def test_the_table_is_complete_and_says_what_is_so():
         for name, f in vars(module).items()
         if inspect.isfunction(f) and list(inspect.signature(f).parameters)[:1] == ["task"] and name[0] != "_"
     }
-    for helper in ("modified_relus", "activation_and_gradient"):
+    for helper in ("modified_relus", "activations", "by_gradient"):
         del functions[helper]
     assert {name: m.function for name, m in METHODS.items()} == functions
     for name, m in METHODS.items():
@@ -101,6 +100,72 @@ def test_the_default_class_is_the_predicted_one(method):
     assert torch.equal(maps, explain(model, images, predicted, method=method))
     assert torch.equal(maps, explain(model, images, predicted.tolist(), method=method))
     assert not torch.equal(maps, explain(model, images, (predicted + 1) % CLASSES, method=method))
+
+
+@pytest.mark.parametrize("method", [m for m in METHODS if METHODS[m].class_specific])
+def test_several_classes_of_every_picture_are_the_maps_of_each(method):
+    model, images = Everything(), pictures(4)
+    targets = torch.tensor([[0, 1, 3], [2, 2, 0], [1, 0, 3], [3, 1, 2]])
+    maps = maps_of(model, images, method, targets, batch_size=3)
+    assert maps.shape[:2] == (4, 3)
+    for k in range(3):
+        torch.testing.assert_close(maps[:, k], maps_of(model, images, method, targets[:, k]), rtol=0, atol=1e-6)
+    assert maps_of(model, images, method, [[1], [0], [2], [3]]).shape[:2] == (4, 1)
+    with pytest.raises(ValueError, match="below the model's 4 classes; got 4"):
+        maps_of(model, images, method, targets + 1)
+
+
+@pytest.mark.parametrize("method", [m for m in METHODS if METHODS[m].one_pass])
+def test_several_classes_take_one_pass_forward(method):
+    class Counts(Everything):
+        runs = 0
+
+        def forward(self, images):
+            Counts.runs += len(images)
+            return super().forward(images)
+
+    passes = 5 if method == "score_cam" else 0  # its five features, whatever the number of classes
+    maps_of(Counts(), pictures(4), method, torch.arange(12).view(4, 3) % CLASSES, layer="features")
+    assert Counts.runs == 4 * (1 + passes)
+
+
+def test_a_function_of_one_s_own_is_a_method():
+    seen = []
+
+    def own(model, images, targets, *, power=1.0):
+        seen.append((model.training, len(images), targets.tolist()))
+        return (images.abs().sum(dim=1) ** power * (1 + targets[:, None, None])).numpy()
+
+    model, images = Everything().train(), pictures(3)
+    maps = explain(model, images, [2, 0, 1], method=own, batch_size=2, power=2.0)
+    expected = images.abs().sum(dim=1) ** 2 * torch.tensor([3, 1, 2])[:, None, None]
+    torch.testing.assert_close(maps, expected)
+    assert seen == [(False, 2, [2, 0]), (False, 1, [1])]
+    assert model.training
+    several = explain(model, images, torch.tensor([[0, 1], [1, 2], [3, 3]]), method=own)
+    torch.testing.assert_close(several[:, 1], images.abs().sum(dim=1) * torch.tensor([2, 3, 4])[:, None, None])
+    predicted = model.eval()(images).argmax(dim=1)
+    torch.testing.assert_close(explain(model, images, method=own), explain(model, images, predicted, method=own))
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "message"),
+    [
+        (lambda images: images, ValueError, r"own must give maps \(3, h, w\), at most 8x8; got \(3, 3, 8, 8\)"),
+        (lambda images: images[:2, 0], ValueError, r"got \(2, 8, 8\)"),
+        (lambda images: images[:, 0].repeat(1, 2, 1), ValueError, r"got \(3, 16, 8\)"),
+        (lambda images: "maps", TypeError, "own must give a tensor or an array; got str"),
+        (lambda images: images[:, 0] / 0, ValueError, "own gives NaN or infinite values"),
+    ],
+)
+def test_what_a_function_of_one_s_own_gives_is_checked(given, error, message):
+    def own(model, images, targets):
+        return given(images)
+
+    with pytest.raises(error, match=message):
+        explain(Everything(), pictures(), method=own)
+    with pytest.raises(ValueError, match="own takes no layer; got 'features'"):
+        explain(Everything(), pictures(), method=own, layer="features")
 
 
 # Nothing is changed ---------------------------------------------------------------------------------------------------
@@ -179,7 +244,7 @@ def test_nothing_is_changed_by_success_or_failure(method, requires_grad):
     assert run > 1
 
 
-@pytest.mark.parametrize("method", [m for m in METHODS if m not in ("occlusion", "cam", "attention")])
+@pytest.mark.parametrize("method", [m for m in METHODS if m not in ("occlusion", "cam", "score_cam", "attention")])
 def test_nothing_is_changed_by_a_failure_on_the_way_back(method):
     class Breaks(Everything):
         def forward(self, images):
@@ -292,10 +357,11 @@ def test_our_networks_work():
         ({"method": "saliency", "channels": "rms"}, ValueError, "'sum', 'mean', 'max'; got 'rms'"),
         ({"method": "saliency", "layer": "features"}, ValueError, "saliency takes no layer; got 'features'"),
         ({"layer": "layer4"}, ValueError, r"one of the model's: features, features\.0,.*; got 'layer4'"),
-        ({"layer": "fc"}, ValueError, r"layer must give a map .*; 'fc' gives \(1, 4\)"),
+        ({"layer": "fc"}, ValueError, r"layer must give a map .*; 'fc' gives \(3, 4\)"),
         ({"targets": 4}, ValueError, "below the model's 4 classes; got 4"),
         ({"targets": [0, 1, -1]}, ValueError, "from 0; got -1"),
         ({"targets": [0, 1]}, ValueError, "each of the 3 images"),
+        ({"targets": [[0, 1]]}, ValueError, r"or \(3, k\) for k classes each; got \(1, 2\)"),
         ({"targets": 1.5}, TypeError, "integers"),
         ({"targets": "3"}, TypeError, "targets must be integers; got '3'"),
         ({"batch_size": 0}, ValueError, "batch_size must be at least 1; got 0"),
@@ -310,7 +376,7 @@ def test_bad_arguments(arguments, error, message):
         explain(**{"model": Everything(), "images": pictures(), **arguments})
 
 
-@pytest.mark.parametrize("method", ["cam", "hirescam", "saliency"])
+@pytest.mark.parametrize("method", ["cam", "hirescam", "saliency", "score_cam"])
 def test_bad_arguments_are_refused_before_the_model_runs(method):
     model = Fragile(run=1)
     for arguments in ({"targets": [1, 2]}, {"nonsense": 1}, {"layer": "nowhere"}):
@@ -342,9 +408,12 @@ def test_without_captum_the_way_to_install_it_is_said(monkeypatch):
         return real(name, *rest)
 
     monkeypatch.setattr(builtins, "__import__", missing)
-    with pytest.raises(ImportError, match=r"pip install 'lpa-core\[posthoc\]'"):
-        explain(Fragile(run=1), pictures())
-    assert explain(Everything(), pictures(), method="hirescam").shape == (3, 4, 4)
+    with pytest.raises(ImportError, match=r"pip install captum; grad_cam, hirescam .* do without"):
+        explain(Fragile(run=1), pictures(), method="saliency")
+    assert explain(Everything(), pictures()).shape == (3, 4, 4)  # the default method
+    for name, method in METHODS.items():
+        if method.engine == "lpa_core":
+            assert len(maps_of(Everything(), pictures(), name)) == 3
 
 
 def test_captum_is_imported_by_the_methods_alone():

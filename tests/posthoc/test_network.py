@@ -8,16 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from lpa_core._utils.modes import undisturbed
-from lpa_core.models.builders import attention_vgg, small_attention_net
-from lpa_core.posthoc.network import (
-    Logits,
-    check_pictures,
-    check_targets,
-    find_layer,
-    last_map_layer,
-    map_layers,
-    pick_targets,
-)
+from lpa_core.posthoc.network import Logits, check_pictures, check_targets, pick_targets
 
 
 def net() -> nn.Sequential:
@@ -205,75 +196,3 @@ def test_no_targets_means_the_predicted_classes_whatever_the_batches():
         assert torch.equal(pick_targets(Logits(model), images, None, batch_size=batch_size), expected)
     with pytest.raises(ValueError, match="below the model's 5 classes; got 5"):
         pick_targets(Logits(model), images, torch.tensor([0, 1, 2, 3, 5]), batch_size=2)
-
-
-# Layers ---------------------------------------------------------------------------------------------------------------
-
-
-def test_map_layers_are_named_with_their_sizes_in_order_of_execution():
-    assert map_layers(net(), pictures(size=6)) == {"0": (4, 6, 6), "1": (4, 6, 6), "2": (4, 6, 6)}
-
-
-def test_a_layer_is_found_by_name_and_by_module():
-    model = net()
-    assert find_layer(model, "2") == ("2", model[2])
-    assert find_layer(model, model[2]) == ("2", model[2])
-    with pytest.raises(ValueError, match="one of the model's: 0, 1, 2, 3, 4, 5; got 'layer4'"):
-        find_layer(model, "layer4")
-    with pytest.raises(ValueError, match="got a Conv2d that is not part of it"):
-        find_layer(model, nn.Conv2d(3, 4, 3))
-    with pytest.raises(ValueError, match="it has none"):
-        find_layer(nn.Linear(1, 1), "x")
-
-
-class Reordered(nn.Module):
-    """Not in order of definition: ``late`` runs first. Then a pool makes 7x7 of any map, as in torchvision's VGG."""
-
-    def __init__(self):
-        super().__init__()
-        self.late = nn.Conv2d(3, 4, 3, padding=1)
-        self.stage = nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), nn.ReLU())
-        self.pool = nn.AdaptiveAvgPool2d(7)
-        self.fc = nn.Linear(4 * 49, 5)
-        self.early = nn.Conv2d(3, 3, 1)
-
-    def forward(self, images):
-        return self.fc(self.pool(self.stage(self.late(self.early(images)))).flatten(1))
-
-
-def test_the_default_layer_is_the_outermost_last_map_by_execution():
-    assert last_map_layer(Reordered().eval(), pictures()) == "stage"
-    with pytest.raises(ValueError, match=r"images of \(3, 1, 1\) no layer"):
-        last_map_layer(net().eval(), pictures(size=1))
-
-
-def test_a_layer_that_runs_twice_counts_where_it_runs_last():
-    class Twice(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.shared, self.between, self.fc = nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1), nn.Linear(3, 5)
-
-        def forward(self, images):
-            return self.fc(self.shared(self.between(self.shared(images))).mean((2, 3)))
-
-    assert list(map_layers(Twice(), pictures())) == ["between", "shared"]
-    assert last_map_layer(Twice().eval(), pictures()) == "shared"
-
-
-def test_the_default_layer_of_our_networks_is_their_last_local_map():
-    images = pictures(size=40)
-    for model in (
-        small_attention_net(),
-        small_attention_net(levels=1, compatibility="dp"),
-        attention_vgg(width=1 / 32, levels=2),  # its tail makes maps later, but none that the classifier attends to
-        attention_vgg(width=1 / 32, pooled_local=True),  # one pool, run three times
-    ):
-        model.eval()
-        name = last_map_layer(model, images)
-        found = []
-        handle = model.get_submodule(name).register_forward_hook(lambda _m, _i, o, found=found: found.append(o))
-        handle_2 = model.trunk.register_forward_hook(lambda _m, _i, o, found=found: found.append(o.local[-1]))
-        model(images)
-        handle.remove()
-        handle_2.remove()
-        assert found[-2] is found[-1], name

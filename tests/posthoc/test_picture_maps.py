@@ -133,6 +133,34 @@ def test_saliency_is_the_gradient_by_hand():
     assert torch.equal(default, explain(model, images, TARGETS, method="saliency", channels="max", absolute=True))
 
 
+def test_smooth_grad_is_the_mean_gradient_over_the_same_noise():
+    class Square(nn.Module):
+        """s = sum_i x_i^2 / 2 of the first colour: the gradient is the picture itself, noise included."""
+
+        def forward(self, images):
+            return (images[:, :1] ** 2 / 2).sum((1, 2, 3))[:, None]
+
+    images = torch.randn(2, 3, 5, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    draw = torch.Generator().manual_seed(4)
+    noise = sum(torch.randn(3, 5, 5, generator=draw, dtype=torch.float64) for _ in range(6)) / 6
+    spread = images.amax((1, 2, 3)) - images.amin((1, 2, 3))
+    expected = (images + 0.3 * spread[:, None, None, None] * noise)[:, 0].abs()
+    options = {"method": "smooth_grad", "samples": 6, "noise": 0.3, "seed": 4}
+    torch.testing.assert_close(explain(Square(), images, 0, **options), expected)
+    signed = explain(Square(), images, 0, absolute=False, channels="sum", **options)
+    torch.testing.assert_close(signed.abs(), expected)
+    torch.testing.assert_close(
+        explain(Square(), images, 0, method="smooth_grad", noise=0.0, samples=1),
+        explain(Square(), images, 0, method="saliency"),
+    )
+
+
+@pytest.mark.parametrize("options", [{"samples": 0}, {"noise": -0.1}, {"noise": float("nan")}])
+def test_smooth_grad_needs_a_sample_and_a_size_of_noise(options):
+    with pytest.raises(ValueError, match="samples must be at least 1 and noise at least 0"):
+        explain(nn.Sequential(nn.Flatten(), nn.Linear(12, 2)), torch.rand(1, 3, 2, 2), method="smooth_grad", **options)
+
+
 def test_gradient_x_input_by_hand_and_exact_for_a_linear_network():
     model, images = plain(), pictures()
     expected = (gradient(model, images) * images).sum(1)

@@ -258,11 +258,11 @@ def test_evaluation_is_the_plain_mean_whatever_the_batch_size():
     accuracy = (logits.argmax(1) == images.labels).double().mean().item()
     loss = F.cross_entropy(logits, images.labels).item()
     model.train()
-    model.trunk.pool.eval()
+    model.trunk.pools[0].eval()
     for size in (7, 31, 500):
         scores = evaluate(model, images, batch_size=size, device="cpu")
         assert scores == {"accuracy": pytest.approx(accuracy), "loss": pytest.approx(loss, rel=1e-5), "n": 31}
-    assert [module.training for module in (model, model.estimators[0], model.trunk.pool)] == [True, True, False]
+    assert [module.training for module in (model, model.estimators[0], model.trunk.pools[0])] == [True, True, False]
 
 
 def test_evaluation_refuses_what_does_not_fit():
