@@ -10,7 +10,6 @@
    The whole file is one function, so that a page can hand its text to a worker. */
 
 function lpaEngine() {
-  "use strict";
 
   // ---- layers: (step, inputs, out) -> out. `out` is the value this step made last time: its memory is used again. ----
 
@@ -72,20 +71,6 @@ function lpaEngine() {
       return out;
     },
 
-    pad(step, [x], out) {
-      const [top, left] = step.padding;
-      out = value(out, x.c, x.h + 2 * top, x.w + 2 * left);
-      for (let at = 0, channel = 0; channel < x.c; channel++) {
-        for (let i = 0; i < out.h; i++) {
-          for (let j = 0; j < out.w; j++, at++) {
-            const row = inside(i - top, x.h, step.edge), column = inside(j - left, x.w, step.edge);
-            out.data[at] = row < 0 || column < 0 ? 0 : x.data[(channel * x.h + row) * x.w + column];
-          }
-        }
-      }
-      return out;
-    },
-
     max: (step, [x], out) => pool(x, out, Math.max, -Infinity, () => 1, ...windows(step, x)),
     avg: (step, [x], out) => pool(x, out, (sum, v) => sum + v, 0, () => step.size[0] * step.size[1], ...windows(step, x)),
     adaptive_max: (step, [x], out) => pool(x, out, Math.max, -Infinity, () => 1, ...shares(step, x)),
@@ -102,6 +87,7 @@ function lpaEngine() {
       out.query = step.compatibility === "pc" ? step.u : step.compatibility === "dp" ? g.data : null;
       out.constant = step.compatibility === "pc" ? (g ? dot(step.u, g.data) : 0) + step.bias[0] : 0;
       out.c_i = scores(l, out.query && step.P ? transposed(step, out.query) : out.query, out.constant);
+      if (given && !(given.length === n && given.every(Number.isFinite))) throw new Error(`a map must be ${n} numbers`);
       out.a = given ? Float32Array.from(given) : softmax(out.c_i, temperature);
       const g_a = weightedSum(out.a, l, n);
       out.data.set(step.P ? multiplied(step, g_a) : g_a);
@@ -303,10 +289,33 @@ function lpaEngine() {
       const out = values[i + 1] = layers[step.do](step, inputs, values[i + 1], options);
       if (step.act) for (let k = 0; k < out.data.length; k++) out.data[k] = activations[step.act](out.data[k]);
     }
-    const levels = steps.flatMap((step, i) => (step.do === "attend" ? [{step, l: values[step.of[0]],
-      g: step.of.length > 1 ? values[step.of[1]] : null, ...values[i + 1]}] : []));
+    const levels = steps.flatMap(({do: what, compatibility, of: [from]}, i) => {
+      const {h, w, c} = values[from], {c_i, a, data} = values[i + 1];
+      return what === "attend" ? [{kind: compatibility, h, w, channels: c, c_i, a, g_a: data.slice()}] : [];
+    });
     return {logits: values[steps.length].data.slice(), levels};
   }
 
-  return {open, prepared, look, softmax, dot};
+  /* How the answer came about at position i of a level, for class k: the numbers that a page writes into the formulas.
+     Each level's part of logit k is <W_k, x> with x the level's share of the vector that the last layer reads. */
+  function details(network, level, i, k) {
+    const {steps, values} = network, at = steps.findIndex((step) => step.level === level);
+    const l = values[steps[at].of[0]], n = l.h * l.w, {query, constant, c_i, a, data: g_a} = values[at + 1];
+    const last = steps[steps.length - 1], joined = steps[last.of[0] - 1], row = last.shape[1];
+    const sources = joined.do === "concat" ? joined.of : last.of;
+    const W_k = last.weight.subarray(k * row, (k + 1) * row);
+    const parts = sources.map((source, s) => {
+      const from = sources.slice(0, s).reduce((sum, other) => sum + values[other].c, 0);
+      return dot(values[source].data, W_k.subarray(from, from + values[source].c));
+    });
+    return {
+      l_i: Float32Array.from({length: l.c}, (_, channel) => l.data[channel * n + i]),
+      query: query && Float32Array.from(query), constant, c_i: c_i[i], a_i: a[i], highest: Math.max(...c_i), n,
+      g_a: g_a.slice(), mean: Float32Array.from({length: l.c}, (_, channel) => pooled(l, channel, n)),
+      parts, bias: last.bias[k],
+    };
+  }
+  const pooled = (l, channel, n) => l.data.subarray(channel * n, (channel + 1) * n).reduce((x, y) => x + y, 0) / n;
+
+  return {open, prepared, look, details, softmax};
 }

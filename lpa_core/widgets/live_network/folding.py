@@ -16,6 +16,8 @@ def folded(steps: Sequence[Step]) -> list[Step]:
     * A scale and shift after W x + b, where nothing else reads W x + b: (scale W) x + (scale b + shift).
     * Padding before a convolution: the convolution pads.
     * An activation: the step before it applies it to its result.
+
+    Raises: ValueError on padding that no convolution follows.
     """
     uses = Counter(value for step in steps for value in step.of)
     kept: list[Step] = []
@@ -36,6 +38,8 @@ def folded(steps: Sequence[Step]) -> list[Step]:
         else:
             kept.append(Step(step.do, tuple(new[value] for value in step.of), step.numbers, dict(step.options)))
             new[number] = len(kept)
+    if any(step.do == "pad" for step in kept):
+        raise ValueError("model holds what a page cannot run: padding that stands before no convolution of its own")
     return kept
 
 

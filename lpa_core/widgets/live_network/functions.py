@@ -15,7 +15,7 @@ from torch.nn import functional
 
 @dataclass
 class Step:
-    """``do`` something with earlier values: 0 is the picture, i the result of step i. ``numbers`` are what was learned."""
+    """``do`` something with earlier values: 0 is the picture, i the result of step i. ``numbers`` were learned."""
 
     do: str
     of: tuple[int, ...]

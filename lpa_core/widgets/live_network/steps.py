@@ -17,12 +17,18 @@ from ...models.classifier import AttentionClassifier
 from .folding import folded
 from .functions import STEPS, Step, unknown
 
+CAN_RUN = (
+    "It can run 2-d convolutions (padded with zeros or with the pixels at the edge), BatchNorm, ReLU, GELU, SiLU, "
+    "pooling, linear layers, sums, and softmax attention of the kinds pc, dp and uniform, combined by 'concat'"
+)
+
 
 def record(model: AttentionClassifier, size: tuple[int, int]) -> list[Step]:
     """The steps of ``model`` for pictures like one of ``size``, the last of which gives the logits.
 
     BatchNorm is folded into the convolution before it where that one feeds nothing else: W x + b, then scale and
-    shift, is (scale W) x + (scale b + shift). Activations become part of the step before them. The model stays as it is.
+    shift, is (scale W) x + (scale b + shift). Activations become part of the step before them. The model
+    stays as it is.
 
     Raises: ValueError naming every layer and option that a page cannot run.
     """
@@ -44,11 +50,8 @@ def record(model: AttentionClassifier, size: tuple[int, int]) -> list[Step]:
     if not model.estimators:
         watch.refuse("a network without attention")
     if watch.refused:
-        raise ValueError(
-            f"a page cannot run {', '.join(what + where for what, where in watch.refused.items())}. It can run 2-d convolutions (padded with zeros or the pixels "
-            f"at the edge), BatchNorm, ReLU, GELU, SiLU, pooling, linear layers, sums, and softmax attention with "
-            f"compatibility 'pc', 'dp' or 'uniform', combined by 'concat'"
-        )
+        named = ", ".join(what + where for what, where in watch.refused.items())
+        raise ValueError(f"model holds what a page cannot run: {named}. {CAN_RUN}")
     return folded(watch.steps)
 
 
@@ -144,10 +147,10 @@ class _Watching:
         for name, module in self.watch.model.named_modules():
             self.hooks.append(module.register_forward_pre_hook(enter(name)))
             self.hooks.append(module.register_forward_hook(lambda *_: (inside.pop(), None)[1], always_call=True))
-        self.watch.__class__.__mro__[1].__enter__(self.watch)
+        TorchFunctionMode.__enter__(self.watch)
 
     def __exit__(self, *error: Any) -> None:
-        self.watch.__class__.__mro__[1].__exit__(self.watch, *error)
+        TorchFunctionMode.__exit__(self.watch, *error)
         for hook in self.hooks:
             hook.remove()
 
