@@ -81,11 +81,11 @@ def live(
     """
     network, info = _trained(model, classes, mean, std)
     shape = _shape(size, info["size"])
-    examples = _examples(pictures, network.trunk.in_channels)
+    examples = _examples(pictures)
     name = title or "A network that pays attention"
     seen = look_at(network, examples[0][0], size=shape, classes=info["classes"], mean=info["mean"], std=info["std"])
     data = described(network, **{**info, "size": shape}, half=half)
-    data["pictures"] = [{"source": _jpeg(picture), "words": words} for picture, words in examples]
+    data["pictures"] = bundled(pictures)
     still = f"{examples[0][1]}: taken for “{seen.prediction}”, with the maps of {len(seen.maps)} levels."
     page = (FOLDER / "page.html").read_text(encoding="utf8")
     text = page.format(
@@ -135,6 +135,11 @@ def network_script(name: str, data: dict[str, Any]) -> str:
     return f"lpaNetworks[{json.dumps(name)}] = {text};"
 
 
+def bundled(pictures: Sequence[Picture] = ()) -> list[dict[str, str]]:
+    """Pictures that come with a page, as its scripts take them; where none are given, two of scikit-learn's."""
+    return [{"source": _jpeg(picture), "words": words} for picture, words in _examples(pictures)]
+
+
 def script(names: Sequence[str] = SCRIPTS) -> str:
     """The scripts beside this file, in the order in which a page needs them."""
     return "\n".join(['"use strict";', *((FOLDER / f"{name}.js").read_text(encoding="utf8") for name in names)])
@@ -169,7 +174,7 @@ def _shape(asked: int | tuple[int, int] | None, trained: tuple[int, int] | None)
     return (asked, asked) if isinstance(asked, int) else asked
 
 
-def _examples(pictures: Sequence[Picture], channels: int) -> list[tuple[Image.Image, str]]:
+def _examples(pictures: Sequence[Picture]) -> list[tuple[Image.Image, str]]:
     """Pictures no larger than a page needs, and what each is called."""
     if not pictures:
         from sklearn.datasets import load_sample_image
