@@ -58,7 +58,7 @@ _LATER = {
         "posthoc": ("explain",),
         "training": ("PRESETS", "TrainConfig", "evaluate", "preset", "train"),
         "plotting": ("attention_figure", "map_grid", "overlay"),
-        "widgets": ("maps_explorer", "quiz", "swap_explorer", "temperature_explorer", "window_explorer"),
+        "widgets": ("live", "maps_explorer", "quiz", "swap_explorer", "temperature_explorer", "window_explorer"),
     }.items()
     for name in names
 }

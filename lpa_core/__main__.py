@@ -1,4 +1,4 @@
-"""The command line: ``python -m lpa_core data | train | sweep | evaluate | explain | record``; each has ``--help``.
+"""The command line: ``python -m lpa_core data | train | sweep | evaluate | explain | live | record``; see ``--help``.
 
 Results go to standard output, as JSON; news and progress to standard error. Exit code 0 means done, 2 that something
 asked for is not possible: one line says what and what would be right.
@@ -82,7 +82,7 @@ def parser() -> Parser:
     """The commands and their options."""
     top = Parser(prog="python -m lpa_core", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     top.add_argument("--version", action="version", version=__version__)
-    commands = top.add_subparsers(required=True, metavar="data | train | sweep | evaluate | explain | record")
+    commands = top.add_subparsers(required=True, metavar="data | train | sweep | evaluate | explain | live | record")
 
     def command(name: str, function: Any, text: str) -> Parser:
         made = commands.add_parser(name, help=text, description=text)
@@ -177,6 +177,14 @@ def parser() -> Parser:
         "--size", type=int, help="pixels of the shorter side that the picture is scaled to (default: as trained)"
     )
     show.add_argument("--device")
+
+    page = command("live", _live, "Write one HTML file in which a model looks at pictures that are dropped on it.")
+    page.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    page.add_argument("--out", required=True, metavar="HTML", help="file to write")
+    page.add_argument("--title", help="of the page")
+    page.add_argument("--size", type=int, help="pixels of a side of what the model is shown (default: as trained)")
+    page.add_argument("--pictures", nargs="+", metavar="IMAGE", default=[], help="pictures that the page brings along")
+    page.add_argument("--full", action="store_true", help="numbers of 32 bits in place of 16: twice as large")
 
     keep = command("record", _record, "Write the record of a run, finished or cut short, for the tables of the book.")
     keep.add_argument("run", metavar="RUN", help="a run folder")
@@ -368,6 +376,19 @@ def _explain(options: argparse.Namespace, command: str) -> None:
     write_atomic(out, drawn.getvalue())
     probability, best = output.logits[0].softmax(dim=0).max(dim=0)
     _print({"class": info.classes[int(best)], "probability": round(float(probability), 4), "out": str(out)})
+
+
+def _live(options: argparse.Namespace, command: str) -> None:
+    from .widgets.live_network import live  # draws a figure, and drawing takes a second to import
+
+    out = Path(options.out)
+    if out.suffix.lower() not in (".html", ".htm"):
+        raise ValueError(f"--out must end in .html; got {options.out}")
+    if not out.parent.is_dir() or not os.access(out.parent, os.W_OK) or out.is_dir():
+        raise ValueError(f"--out: {out} cannot be written; its folder must exist and be writable")
+    page = live(options.model, size=options.size, title=options.title, pictures=options.pictures, half=not options.full)
+    page.save(out)
+    _print({"model": options.model, "out": str(out), "bytes": out.stat().st_size})
 
 
 def _record(options: argparse.Namespace, command: str) -> None:

@@ -18,7 +18,17 @@ PAGE = "book/live"
 DIGITS = ("digits-pc", "digits-dp", "digits-uniform")
 PHOTO = "small-pc"  # the network of the photographs: any of load_weights with classes of everyday things
 OWN = ("scene", "draw", "occlude", "start")  # the scripts of book/_live
-HANDS, GROUNDS, PAIRS = 4, 5, 6
+HANDS = 4  # that write each digit
+# Photograph, top and left of 40x40 pixels of it, by what is seen there.
+GROUNDS = {
+    "petals": (1, 150, 30),
+    "roof": (0, 320, 5),
+    "branches": (0, 340, 120),
+    "lake": (0, 215, 100),
+    "fir": (0, 170, 260),
+}
+# What shows a 3 beside another digit.
+OTHERS = {8: (1, 90, 60), 5: (0, 300, 60), 0: (1, 250, 90), 7: (0, 225, 10), 2: (1, 370, 20), 6: (0, 150, 240)}
 TINTS = ((250, 210, 60), (90, 200, 110), (150, 190, 220))
 
 
@@ -68,16 +78,12 @@ def scenes() -> dict[str, Any]:
     test = written.splits["test"]
     by_class = [test[written.labels[test] == digit] for digit in range(10)]
     twisted = shuffled(written.ink[test[:40]])  # (8, 40, 8, 8)
-    places = ((0, 30, 40, "temple roof"), (0, 250, 150, "water"), (1, 120, 60, "petals"), (1, 20, 200, "dark leaves"))
-    grounds = [
-        {"pixels": _text(photos[photo, top : top + 40, left : left + 40]), "words": words}
-        for photo, top, left, words in (*places, (2, 330, 100, "trees"))
-    ]
+    grounds = [{"pixels": _crop(photos, *place), "words": words} for words, place in GROUNDS.items()]
     return {
         "digits": [[_ink(written.ink[source]) for source in sources[:HANDS]] for sources in by_class],
         "distractors": [_ink(twisted[1, 8]), _ink(twisted[4, 21])],
-        "backgrounds": grounds[:GROUNDS],
-        "pairs": [_pair(number, by_class, twisted, photos) for number in range(PAIRS)],
+        "backgrounds": grounds,
+        "pairs": [_pair(number, by_class, twisted, photos) for number in range(len(OTHERS))],
         "photo": PHOTO,
     }
 
@@ -87,19 +93,18 @@ def _pair(number: int, by_class: list[np.ndarray], twisted: np.ndarray, photos: 
     from lpa_core.data.painting import handwritten
 
     ink = handwritten().ink
-    other = (8, 5, 0, 7, 2, 6)[number]
+    other, place = list(OTHERS.items())[number]
     corners = [(2, 3), (3, 21), (21, 2), (20, 20)]
     chosen = [corners[(number + k) % 4] for k in range(3)]
     what = [ink[by_class[3][5 + number]], ink[by_class[other][5 + number]], twisted[2, 10 + number]]
     names = {(2, 3): "top left", (3, 21): "top right", (21, 2): "bottom left", (20, 20): "bottom right"}
-    top, left = (37 * number + 11) % 380, (53 * number + 17) % 280
     return {
         "digits": [3, other],
         "words": f"A 3 at the {names[chosen[0]]}, a {other} at the {names[chosen[1]]}, a shuffled digit.",
-        "background": _text(photos[number % len(photos), top : top + 40, left : left + 40]),
+        "background": _crop(photos, *place),
         "items": [
-            {"ink": _ink(i), "size": 17, "top": place[0], "left": place[1], "tint": list(tint)}
-            for i, place, tint in zip(what, chosen, TINTS, strict=True)
+            {"ink": _ink(i), "size": 17, "top": corner[0], "left": corner[1], "tint": list(tint)}
+            for i, corner, tint in zip(what, chosen, TINTS, strict=True)
         ],
     }
 
@@ -109,8 +114,9 @@ def _ink(values: np.ndarray) -> str:
     return "".join("0123456789abcdefg"[int(value)] for value in np.ravel(values))
 
 
-def _text(pixels: np.ndarray) -> str:
-    return base64.b64encode(np.ascontiguousarray(pixels).tobytes()).decode()
+def _crop(photos: np.ndarray, photo: int, top: int, left: int) -> str:
+    """40x40 pixels of a photograph, in base64."""
+    return base64.b64encode(np.ascontiguousarray(photos[photo, top : top + 40, left : left + 40]).tobytes()).decode()
 
 
 def draw_stills(app: Sphinx) -> None:

@@ -4,7 +4,7 @@ function lpaDraw(root, data) {
   const {make, percent} = lpaViews, {SIZE, paint} = lpaScene, SIDE = 18, SHOWN = 320;
   const TINTS = {yellow: [250, 210, 60], red: [235, 80, 70], green: [90, 200, 110], blue: [90, 140, 240], white: [245, 245, 245]};
   const NETWORKS = {"digits-pc": "pc: one learned direction", "digits-dp": "dp: the picture asks", "digits-uniform": "uniform: does not look"};
-  const defaults = {digit: 3, hand: 0, at: "4.18", first: "21.3", second: "20.21", tint: "yellow", ground: 0, net: "digits-pc", t: 0, ink: "", paint: ""};
+  const defaults = {digit: 3, hand: 0, at: "3.12", first: "21.1", second: "21.21", tint: "yellow", ground: 0, net: "digits-pc", t: 0, ink: "", paint: ""};
   const link = lpaAddress("draw", defaults), {state} = link;
   const drawn = new Uint8Array(32 * 32);
   let held = null, painted = [], drawing = false, painting = false, last = null, runner = null, data_ = data.networks;
@@ -130,6 +130,7 @@ function lpaDraw(root, data) {
     digits.forEach((button, k) => button.setAttribute("aria-pressed", String(!state.ink && !drawing && k === whole(state.digit, 10))));
     [tint.value, ground.value, net.value, heat.value] = [state.tint, whole(state.ground, data.backgrounds.length), state.net, state.t];
     [freeze.checked, byHand.checked] = [Boolean(held), painting];
+    answer.maps.classList.toggle("lpa-painting", painting);
     heatTold.textContent = temperature().toFixed(2);
   }
   function drawPad(at = null) {

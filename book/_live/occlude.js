@@ -10,7 +10,7 @@ function lpaOcclude(root, data) {
   const canvas = make("canvas", {width: SHOWN, height: SHOWN, tabindex: 0, role: "application"});
   const answer = lpaAnswer({...network, side: 240, ordered: true, runner: () => runner});
   const rows = make("ol", {class: "lpa-bars lpa-logits", "aria-label": "Logits of the two digits"});
-  const found = make("canvas", {width: 240, height: 240, role: "img", "aria-label": "Not computed yet"});
+  const found = make("canvas", {width: 240, height: 240, hidden: true, role: "img", "aria-label": "Not computed yet"});
   const machine = make("p", {class: "lpa-note", role: "status"}, "A window of 8 × 8 pixels goes over the picture; where it lowers the logit, colours rise.");
   const brush = make("input", {type: "range", min: 1, max: 6, step: 1, oninput() { link.set({brush: Number(brush.value)}); }});
 
@@ -56,7 +56,7 @@ function lpaOcclude(root, data) {
   const ask = (mask) => runner.look({pixels: pixelsOf(mask)});
 
   function drawLogits(digits, logits) {
-    const low = -4, high = 12, share = (z) => Math.max(0, Math.min(1, (z - low) / (high - low)));
+    const low = -3, high = 7, share = (z) => Math.max(0, Math.min(1, (z - low) / (high - low)));
     rows.replaceChildren(...digits.map((digit) => make("li", {}, make("span", {}, `logit of ${digit}`),
       make("i", {"aria-hidden": "true"}, make("b", {style: `width:${100 * share(logits[digit])}%`}), make("u", {style: `left:${100 * share(before.logits[digit])}%`})),
       make("span", {}, number(logits[digit], 1)))));
@@ -81,6 +81,7 @@ function lpaOcclude(root, data) {
     }
     function show(done) {
       const best = lpaViews.peak(drops), clean = lpaViews.canvasOf(pixelsOf(new Uint8Array(SIZE * SIZE)));
+      found.hidden = false;
       lpaViews.drawMap(found, clean, {a: drops, h: steps, w: steps, top: Math.max(drops[best], 1e-6)}, network);
       const words = `Worst to lose: the window ${lpaViews.place(best, {h: steps, w: steps})}, which takes ${number(drops[best], 1)} from the logit of ${three}.`;
       found.setAttribute("aria-label", `Occlusion map. ${words}`);
@@ -90,6 +91,7 @@ function lpaOcclude(root, data) {
 
   function clear() {
     round++;
+    found.hidden = true;
     covered = new Uint8Array(SIZE * SIZE);
     link.set({covered: ""});
     look();
@@ -114,7 +116,7 @@ function lpaOcclude(root, data) {
       make("button", {type: "button", onclick() { before = null; round++; link.set({scene: state.scene + 1}); clear(); }}, "Another picture"))),
     make("div", {class: "lpa-side"}, answer.said, rows, make("p", {class: "lpa-note"}, "The marks show where the logits were before you covered anything."))),
     answer.maps, answer.readout,
-    make("div", {class: "lpa-scene"}, found, make("div", {}, make("button", {type: "button", onclick: sweep}, "Let the page do it"), machine)));
+    make("div", {class: "lpa-row"}, make("button", {type: "button", onclick: sweep}, "Let the page do it"), machine), found);
   look();
   return {look, cover, answer, sweep};
 }

@@ -1,4 +1,4 @@
-"""Pictures with controls, for pages and for notebooks: explorers and quizzes."""
+"""Pictures with controls, for pages and for notebooks: explorers, quizzes, and networks that live on a page."""
 
 from .explore_maps import maps_explorer
 from .explore_swap import swap_explorer
@@ -6,15 +6,18 @@ from .explore_temperature import temperature_explorer
 from .explore_windows import window_explorer
 from .explorer import Explorer
 from .frames import Control, Frame, Panel
+from .live_network import LivePage, live
 from .quizzes import Question, Quiz, quiz
 
 __all__ = [
     "Control",
     "Explorer",
     "Frame",
+    "LivePage",
     "Panel",
     "Question",
     "Quiz",
+    "live",
     "maps_explorer",
     "quiz",
     "swap_explorer",

@@ -67,19 +67,36 @@ def _pad(x: Tensor, pad: Any, mode: str = "constant", value: float | None = None
     return Step("pad", (), {}, {"padding": [top, left], "edge": "zeros" if mode == "constant" else mode})
 
 
-def _pool(kind: str) -> Callable[..., Step | str]:
-    def pool(
-        x: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, *rest: Any, **others: Any
-    ) -> Step | str:
-        if any(rest) or others.get("ceil_mode") or others.get("divisor_override"):
-            return "pooling with dilation, ceil_mode or divisor_override"
-        if _pair(others.get("dilation", 1)) != [1, 1] or others.get("count_include_pad", True) is False:
-            return "pooling with dilation, or count_include_pad=False"
-        size = _pair(kernel_size)
-        options = {"size": size, "stride": size if stride is None else _pair(stride), "padding": _pair(padding)}
-        return Step(kind, (), {}, options)
+def _pool(kind: str, size: Any, stride: Any, padding: Any, others: bool) -> Step | str:
+    if others:
+        return f"{kind} pooling with dilation, ceil_mode, or another divisor than the size of its window"
+    sizes = {"size": _pair(size), "stride": _pair(size if stride is None else stride), "padding": _pair(padding)}
+    return Step(kind, (), {}, sizes)
 
-    return pool
+
+def _max(
+    x: Tensor,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Step | str:
+    return _pool("max", kernel_size, stride, padding, ceil_mode or _pair(dilation) != [1, 1])
+
+
+def _avg(
+    x: Tensor,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> Step | str:
+    padded = _pair(padding) != [0, 0] and not count_include_pad
+    return _pool("avg", kernel_size, stride, padding, ceil_mode or padded or divisor_override is not None)
 
 
 def _adaptive(kind: str) -> Callable[..., Step | str]:
@@ -145,8 +162,8 @@ STEPS: dict[Any, Callable[..., Step | str]] = {
     torch.conv2d: _conv,
     functional.batch_norm: _batch_norm,
     functional.pad: _pad,
-    functional.max_pool2d: _pool("max"),
-    functional.avg_pool2d: _pool("avg"),
+    functional.max_pool2d: _max,
+    functional.avg_pool2d: _avg,
     functional.adaptive_avg_pool2d: _adaptive("avg"),
     functional.adaptive_max_pool2d: _adaptive("max"),
     functional.linear: _linear,
