@@ -20,10 +20,10 @@ def rounded(step):
 
 
 def replay(steps, images, numbers=lambda step: step.numbers):
-    """(logits, maps of every level) for pictures that are normalised."""
+    """(logits, maps of every level) for pictures that are normalised; in their precision."""
     values, maps = [images], []
     for step in steps:
-        learned = {name: tensor.float() for name, tensor in numbers(step).items()}
+        learned = {name: tensor.to(images.dtype) for name, tensor in numbers(step).items()}
         inputs = [values[i] for i in step.of]
         if step.do == "attend":
             attended = _attend(step.options["compatibility"], learned, *inputs)

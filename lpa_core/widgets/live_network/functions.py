@@ -61,6 +61,8 @@ def _batch_norm(
 
 
 def _pad(x: Tensor, pad: Any, mode: str = "constant", value: float | None = None) -> Step | str:
+    if not any(pad):
+        return "same"
     left, right, top, bottom = pad if len(pad) == 4 else (None, 0, 0, 0)
     if mode not in ("replicate", "constant") or value or left != right or top != bottom or not left or left < 0:
         return f"padding {tuple(pad)} of mode {mode!r}"

@@ -40,6 +40,6 @@ def packed(steps: Sequence[Step], *, half: bool = True) -> Packed:
             place += math.prod(values.shape)
             pieces.append(values.astype("<f2" if half else "<f4").ravel())
         described.append(plain)
-    numbers = np.concatenate(pieces)
+    numbers = np.concatenate([np.empty(0, "<f2" if half else "<f4"), *pieces])
     planes = numbers.view(np.uint8).reshape(len(numbers), numbers.itemsize).T
     return Packed(described, base64.b64encode(zlib.compress(planes.tobytes(), 9)).decode())
