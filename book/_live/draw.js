@@ -7,7 +7,7 @@ function lpaDraw(root, data) {
   const defaults = {digit: 3, hand: 0, at: "3.12", first: "21.1", second: "21.21", tint: "yellow", ground: 0, net: "digits-pc", t: 0, ink: "", paint: ""};
   const link = lpaAddress("draw", defaults), {state} = link;
   const drawn = new Uint8Array(32 * 32);
-  let held = null, painted = [], drawing = false, painting = false, last = null, runner = null, data_ = data.networks;
+  let held = null, painted = [], drawing = false, painting = false, last = null, runner = null;
 
   // ---- what the state says ----
   const within = (v) => Math.max(-6, Math.min(SIZE - SIDE + 6, Number.isFinite(v) ? v : 0));
@@ -19,7 +19,7 @@ function lpaDraw(root, data) {
     const inks = [own || (drawing ? "0".repeat(64) : hands[whole(state.hand, hands.length)]), ...data.distractors];
     return ["at", "first", "second"].map((key, k) => {
       const [top, left] = placeOf(key);
-      const tint = k ? [[150, 190, 220], [225, 160, 190]][k - 1] : TINTS[state.tint] || TINTS.yellow;
+      const tint = k ? [[150, 190, 220], [225, 160, 190]][k - 1] : Object.hasOwn(TINTS, state.tint) ? TINTS[state.tint] : TINTS.yellow;
       return {key, ink: lpaScene.inkOf(inks[k]), size: SIDE, top, left, tint};
     });
   }
@@ -56,11 +56,12 @@ function lpaDraw(root, data) {
   const stage = make("div", {class: "lpa-stage"}, canvas, ...handles);
 
   // ---- the answer ----
-  const answer = lpaAnswer({...data_, side: 240, ordered: true, runner: () => runner,
+  const answer = lpaAnswer({...data.networks, side: 240, ordered: true, runner: () => runner,
     options: () => ({temperature: temperature(), maps: maps()}),
     onpaint(s, i) { if (painting) brush(s, i); }});
 
-  async function look(anew = true) {
+  const work = lpaViews.worker(root), look = (anew = true) => work(() => looked(anew));
+  async function looked(anew) {
     const now = items();
     const pixels = paint(lpaScene.bytesOf(data.backgrounds[whole(state.ground, data.backgrounds.length)].pixels), now);
     controls();
@@ -172,7 +173,7 @@ function lpaDraw(root, data) {
     look();
   }
 
-  if (!(state.net in NETWORKS)) state.net = defaults.net;
+  if (!Object.hasOwn(NETWORKS, state.net)) state.net = defaults.net;
   if (state.paint.length === 100 && /^[0-9a-z]+$/.test(state.paint)) {
     painted[2] = normal(Array.from(state.paint, (letter) => parseInt(letter, 36)));
     painting = true;

@@ -34,7 +34,8 @@ function lpaOcclude(root, data) {
     }
   }
 
-  async function look() {
+  const work = lpaViews.worker(root), look = () => work(looked);
+  async function looked() {
     const {digits, words} = scene(), [three, other] = digits;
     draw();
     brush.value = state.brush;

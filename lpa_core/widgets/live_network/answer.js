@@ -36,6 +36,7 @@ function lpaAnswer({classes, colours, alpha, side = 240, smooth = false, most = 
     const caption = make("figcaption"), note = make("p", {class: "lpa-note"});
     figures.push({canvas, caption, note});
     lpaViews.pointable(canvas, () => result.levels[s], {
+      start: () => (s === level ? position : peak(result.levels[s].a)), // by the keyboard: from where one is
       onpoint(i) { if (result) choose(s, i); },
       onpress: onpaint ? (i, last) => onpaint(s, i, last) : null,
     });

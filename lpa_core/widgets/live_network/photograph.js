@@ -6,6 +6,7 @@ function lpaPhotograph(root, name, {still = null, address = "photograph"} = {}) 
   const defaults = {picture: 1, times: 1, t: 0};
   const link = lpaAddress(address, defaults), {state} = link;
   const SHOWN = 360, LARGEST = 1600;
+  const work = lpaViews.worker(root);
   let pixels = null;
 
   const canvas = make("canvas", {width: SHOWN, height: SHOWN, role: "img", "aria-label": "The picture, as the network gets it"});
@@ -76,7 +77,8 @@ function lpaPhotograph(root, name, {still = null, address = "photograph"} = {}) 
     await take(new Blob([bytes]), pictures[k].words);
   }
 
-  async function look(anew = true) {
+  const look = (anew = true) => work(() => looked(anew));
+  async function looked(anew) {
     heatTold.textContent = temperature().toFixed(2);
     if (!pixels) return;
     try {

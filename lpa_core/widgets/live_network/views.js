@@ -98,7 +98,7 @@ const lpaViews = (() => {
 
   /* Point at the cells of a grid: onpoint(i, {down, moved}) for each cell that is touched or reached by the arrow keys
      (space or enter presses), onleave when the pointer goes. `drag`: cells crossed while pressed count as pressed. */
-  function pointable(canvas, grid, {onpoint, onleave = () => {}, onpress = null}) {
+  function pointable(canvas, grid, {onpoint, onleave = () => {}, onpress = null, start = null}) {
     let at = 0, before = null;
     const cell = (event) => {
       const {left, top, width, height} = canvas.getBoundingClientRect(), {h, w} = grid();
@@ -135,6 +135,7 @@ const lpaViews = (() => {
       const {h, w} = grid(), step = {ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1]}[event.key];
       if (!step && event.key !== " " && event.key !== "Enter") return;
       event.preventDefault();
+      at = start?.() ?? at;
       if (step) {
         const row = Math.max(0, Math.min(h - 1, Math.floor(at / w) + step[0]));
         at = row * w + Math.max(0, Math.min(w - 1, at % w + step[1]));
@@ -156,5 +157,19 @@ const lpaViews = (() => {
     };
   }
 
-  return {make, percent, number, softmax, place, peak, canvasOf, drawMap, outline, bars, drawBars, pointable, speaker};
+  // work(f) runs f and marks the scene as busy until the last of what runs is done.
+  function worker(root) {
+    let running = 0;
+    return async (f) => {
+      running++;
+      root.setAttribute("aria-busy", "true");
+      try {
+        return await f();
+      } finally {
+        if (--running === 0) root.setAttribute("aria-busy", "false");
+      }
+    };
+  }
+
+  return {worker, make, percent, number, softmax, place, peak, canvasOf, drawMap, outline, bars, drawBars, pointable, speaker};
 })();
