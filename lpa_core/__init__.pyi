@@ -41,7 +41,7 @@ from .models import (
 from .plotting import attention_figure, map_grid, overlay
 from .posthoc import explain
 from .training import PRESETS, TrainConfig, evaluate, preset, train
-from .widgets import maps_explorer, quiz, swap_explorer, temperature_explorer, window_explorer
+from .widgets import live, maps_explorer, quiz, swap_explorer, temperature_explorer, window_explorer
 
 __all__ = [
     "BUILDERS",
@@ -79,6 +79,7 @@ __all__ = [
     "exported",
     "from_saoyan",
     "iou",
+    "live",
     "load",
     "load_weights",
     "look_at",

@@ -1,4 +1,4 @@
-"""The command line: ``python -m lpa_core data | train | sweep | evaluate | explain | export``; each has ``--help``.
+"""The command line: ``python -m lpa_core data | train | sweep | evaluate | explain | live | export``; see ``--help``.
 
 Results go to standard output, as JSON; news and progress to standard error. Exit code 0 means done, 2 that something
 asked for is not possible: one line says what and what would be right.
@@ -86,7 +86,7 @@ def parser() -> Parser:
     """The commands and their options."""
     top = Parser(prog="python -m lpa_core", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     top.add_argument("--version", action="version", version=__version__)
-    of = top.add_subparsers(required=True, metavar="data | train | sweep | evaluate | explain | export")
+    of = top.add_subparsers(required=True, metavar="data | train | sweep | evaluate | explain | live | export")
 
     def command(name: str, function: Any, text: str) -> Parser:
         made = of.add_parser(name, help=text, description=text)
@@ -181,6 +181,15 @@ def parser() -> Parser:
         help="pixels of the shorter side that the picture is scaled to (default: as trained, else its own)",
     )
     show.add_argument("--device")
+
+    text = "Write one HTML file in which a model looks at pictures that are dropped on it."
+    page = command("live", commands.run_live, text)
+    page.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    page.add_argument("--out", required=True, metavar="HTML", help="file to write")
+    page.add_argument("--title", help="of the page")
+    page.add_argument("--size", type=int, help="pixels of a side of what the model is shown (default: as trained)")
+    page.add_argument("--pictures", nargs="+", metavar="IMAGE", default=[], help="pictures that the page brings along")
+    page.add_argument("--full", action="store_true", help="numbers of 32 bits in place of 16: twice as large")
 
     graph = command("export", commands.run_export, "Write a model as ONNX: pictures in, logits and maps out.")
     graph.add_argument("model", metavar="MODEL", help=MODEL_HELP)

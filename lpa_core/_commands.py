@@ -215,6 +215,19 @@ def run_export(options: argparse.Namespace, command: str) -> None:
     _print({"out": options.out, "inputs": ["images"], "outputs": outputs})
 
 
+def run_live(options: argparse.Namespace, command: str) -> None:
+    from .widgets.live_network import live  # draws a figure, and drawing takes a second to import
+
+    out = Path(options.out)
+    if out.suffix.lower() not in (".html", ".htm"):
+        raise ValueError(f"--out must end in .html; got {options.out}")
+    if not out.parent.is_dir() or not os.access(out.parent, os.W_OK) or out.is_dir():
+        raise ValueError(f"--out: {out} cannot be written; its folder must exist and be writable")
+    page = live(options.model, size=options.size, title=options.title, pictures=options.pictures, half=not options.full)
+    page.save(out)
+    _print({"model": options.model, "out": str(out), "bytes": out.stat().st_size})
+
+
 def _class_number(target: str, classes: Sequence[str]) -> int:
     if target in classes:
         return list(classes).index(target)

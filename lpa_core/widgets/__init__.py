@@ -1,4 +1,4 @@
-"""Pictures with controls, for pages and for notebooks: explorers and quizzes.
+"""Pictures with controls, for pages and for notebooks: explorers, quizzes, and networks that live on a page.
 
 The names are listed in ``__init__.pyi``; each is loaded when it is first asked for, so that a quiz needs no matplotlib.
 """

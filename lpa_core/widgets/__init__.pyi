@@ -4,15 +4,18 @@ from .explore_temperature import temperature_explorer
 from .explore_windows import window_explorer
 from .explorer import Explorer
 from .frames import Control, Frame, Panel
+from .live_network import LivePage, live
 from .quizzes import Question, Quiz, quiz
 
 __all__ = [
     "Control",
     "Explorer",
     "Frame",
+    "LivePage",
     "Panel",
     "Question",
     "Quiz",
+    "live",
     "maps_explorer",
     "quiz",
     "swap_explorer",

@@ -5,13 +5,13 @@ from importlib import resources
 
 
 @cache
-def script(name: str) -> str:
+def controls_script(name: str) -> str:
     """A script in this folder, without the comments that begin a line."""
     return "\n" + "".join(f"{line}\n" for line in _lines(name) if not line.startswith("//"))
 
 
 @cache
-def style() -> str:
+def controls_style() -> str:
     """The style of explorers and quizzes, in one line and without its comments."""
     return "".join(line for line in _lines("controls.css") if not line.startswith("/*"))
 

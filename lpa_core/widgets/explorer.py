@@ -14,7 +14,7 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .assets import script, style
+from .assets import controls_script, controls_style
 from .frames import Control, Frame, plain
 
 
@@ -73,13 +73,13 @@ class Explorer:
         for character in "&<>'":
             data = data.replace(character, f"\\u{ord(character):04x}")
         return (
-            f"<style>{style()}</style>"
+            f"<style>{controls_style()}</style>"
             f'<div class="lpa-explorer" role="group" aria-label="{html.escape(self.title)}" data-frames=\'{data}\'>'
             f"<p><strong>{html.escape(self.title)}</strong></p>"
             f'<div class="lpa-controls">{"".join(map(_control, offered))}</div>'
             f"{_shown(self.frames[first])}"
             f'<p class="lpa-note">In a notebook, run this cell to move the controls.</p>'
-            f"<script>{script('explorer.js')}</script></div>"
+            f"<script>{controls_script('explorer.js')}</script></div>"
         )
 
     def live(self) -> Any:
@@ -110,7 +110,9 @@ class Explorer:
             for control, chooser in zip(self.controls, inputs, strict=True):
                 values = list((control.options if control.live is None else control.live).values())
                 chosen.append(values[chooser.value])
-            face.value = f'<style>{style()}</style><div class="lpa-explorer">{_shown(self._frame(*chosen))}</div>'
+            face.value = (
+                f'<style>{controls_style()}</style><div class="lpa-explorer">{_shown(self._frame(*chosen))}</div>'
+            )
 
         for chooser in inputs:
             chooser.observe(show, names="value")

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from .assets import script, style
+from .assets import controls_script, controls_style
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,8 @@ class Quiz:
     def html(self) -> str:
         """HTML that needs nothing else."""
         forms = "".join(map(_form, self.questions))
-        return f'<div class="lpa-quizzes"><style>{style()}</style>{forms}<script>{script("quizzes.js")}</script></div>'
+        script = controls_script("quizzes.js")
+        return f'<div class="lpa-quizzes"><style>{controls_style()}</style>{forms}<script>{script}</script></div>'
 
 
 def quiz(text: str, choices: Mapping[str, str], answer: str) -> Quiz:

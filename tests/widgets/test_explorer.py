@@ -14,7 +14,7 @@ from bs4 import BeautifulSoup
 from PIL import Image
 
 from lpa_core import plotting
-from lpa_core.widgets.assets import style
+from lpa_core.widgets.assets import controls_style
 from lpa_core.widgets.explorer import Explorer
 from lpa_core.widgets.frames import COLOURS, Control, Frame, Panel, number, png
 
@@ -216,4 +216,4 @@ def test_frames_of_different_sizes_are_refused():
 def test_the_bars_under_maps_have_the_colours_of_the_maps(signed, colours):
     mixed = mpl.colormaps[colours](np.linspace(0, 1, 9))[:, :3] * plotting.ALPHA + 0.5 * (1 - plotting.ALPHA)
     gradient = ",".join(mpl.colors.to_hex(colour) for colour in mixed)
-    assert f".lpa-bar-{signed}{{border-image:linear-gradient(to right,{gradient}) 1}}" in style()
+    assert f".lpa-bar-{signed}{{border-image:linear-gradient(to right,{gradient}) 1}}" in controls_style()
