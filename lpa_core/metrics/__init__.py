@@ -1,6 +1,7 @@
 """What a map is worth: where it points, what it changes, whether it depends on the network at all."""
 
-from .baselines import blurred_brightness, centre_prior, random_maps, uniform_maps
+from .baselines import blurred_brightness, centre_prior, edge_maps, random_maps, uniform_maps
+from .grid import grid_pointing_game
 from .insertion_deletion import Curve, CurveRow, blur, compare_curves, curve, pixel_ranks, with_baselines
 from .intervals import Interval, cluster_interval
 from .interventions import Change, Intervention, compare_interventions, intervened, weighted_sum
@@ -32,10 +33,12 @@ __all__ = [
     "compare_maps",
     "compare_with_baselines",
     "curve",
+    "edge_maps",
     "energy_in_mask",
     "enlarge",
     "fgsm",
     "fgsm_robustness",
+    "grid_pointing_game",
     "intervened",
     "iou",
     "parameter_layers",

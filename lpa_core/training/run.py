@@ -34,6 +34,7 @@ from ..models.weights import load_weights, save_weights
 from .checkpoint import FORMAT, RunFolder, check_snapshot, refuse_other, restore
 from .config import TrainConfig, completed
 from .evaluation import evaluate_with_maps
+from .frozen import FrozenFeatures, check_unchanged
 from .loop import State, decay_groups, fit
 from .processes import Ranks, joined
 from .sets import Sets, check_sets, load_sets
@@ -71,6 +72,7 @@ def train(
     checkpoint_seconds: float = 30.0,
     minutes: float | None = None,
     command: str | None = None,
+    features: str | Path | None = None,
 ) -> Run:
     """Train a model as ``config`` says and evaluate it once on the test set.
 
@@ -90,6 +92,7 @@ def train(
         checkpoint_seconds: a checkpoint is written after each epoch, and within one whenever this time has passed.
         minutes: stop after so long, with a checkpoint.
         command: the command line to record.
+        features: a folder that keeps the maps of a frozen backbone, computed once; see ``training.frozen``.
 
     Raises: TimeUp when ``minutes`` have passed; ValueError on options or data that do not fit, a folder with another
         run, a damaged or foreign checkpoint; TypeError on a network in place of its name where there is a run folder;
@@ -127,30 +130,39 @@ def train(
         sets = load_sets(config, root=root, download=download) if sets is None else Sets(*sets)
         check_sets(sets, config)
         stack.enter_context(own_random_state(device, config.seed))
-        state, batches = _start(config, sets, device, ranks)
+        state, batches, frozen = _start(config, sets, device, ranks, features)
+        shown = sets if frozen is None else frozen.sets
         info = _describe(config, sets, state, device, command)
         _continue(folder, state, info, earlier, device, ranks)
         if ranks.size > 1:
             state.parallel = DistributedDataParallel(state.model)  # from here on all have the main one's weights
         progress, on_epoch = progress and main, on_epoch if main else None
         watch = Watch(
-            state, batches, sets, config, folder, info, device, checkpoint_seconds, on_epoch, progress, until, ranks
+            state, batches, shown, config, folder, info, device, checkpoint_seconds, on_epoch, progress, until, ranks
         )
         with watch.bar:
             fit(state, batches, config, after_step=watch.after_step, after_epoch=watch.after_epoch)
-        return _finish(folder, config, sets, state, info)
+        return _finish(folder, config, sets, state, info, frozen)
 
 
-def _start(config: TrainConfig, sets: Sets, device: torch.device, ranks: Ranks) -> tuple[State, Batches]:
+def _start(
+    config: TrainConfig, sets: Sets, device: torch.device, ranks: Ranks, features: str | Path | None
+) -> tuple[State, Batches, FrozenFeatures | None]:
     """A fresh model with its optimiser, and the batches it is trained on. Refuses what does not fit the data."""
+    if features is not None:
+        check_unchanged(config)
     needed = {"num_classes": len(sets.train.classes), "in_channels": sets.train.images.shape[1]}
     for name, value in needed.items():
         if config.model.get(name, value) != value:
             raise ValueError(f"model[{name!r}] must be {value} for {config.data}; got {config.model[name]!r}")
     if config.model["builder"] == "attend_to":
         del needed["in_channels"]  # a network from elsewhere has its own
+    model = build({**config.model, **needed}).eval()
+    with torch.no_grad():
+        model(sets.train.float_images([0]))  # pictures too small for the network are refused here
+    frozen = None if features is None else FrozenFeatures(model, sets, features, device=device)
     batches = Batches(
-        sets.train,
+        (sets if frozen is None else frozen.sets).train,
         config.batch_size,
         seed=config.seed,
         crop=config.crop,
@@ -159,9 +171,6 @@ def _start(config: TrainConfig, sets: Sets, device: torch.device, ranks: Ranks) 
         channels_last=config.channels_last,
         part=(ranks.rank, ranks.size),
     )
-    model = build({**config.model, **needed}).eval()
-    with torch.no_grad():
-        model(sets.train.float_images([0]))  # pictures too small for the network are refused here
     model.to(device).to(memory_format=torch.channels_last if config.channels_last else torch.contiguous_format)
     average = copy.deepcopy(model) if config.ema else model
     optimiser = torch.optim.SGD(
@@ -173,7 +182,7 @@ def _start(config: TrainConfig, sets: Sets, device: torch.device, ranks: Ranks) 
     )
     if config.compile and device.type == "cuda":
         model.compile()  # in place: the names of the weights stay as they are
-    return State(model, average, optimiser, torch.zeros(2, device=device)), batches
+    return State(model, average, optimiser, torch.zeros(2, device=device)), batches, frozen
 
 
 def _describe(
@@ -235,14 +244,24 @@ def _continue(
     folder.write_history(state.history)
 
 
-def _finish(folder: RunFolder, config: TrainConfig, sets: Sets, state: State, info: dict[str, Any]) -> Run:
+def _finish(
+    folder: RunFolder,
+    config: TrainConfig,
+    sets: Sets,
+    state: State,
+    info: dict[str, Any],
+    frozen: FrozenFeatures | None,
+) -> Run:
     """Evaluate the trained model, on the test set for the only time, and write the weights and run.json."""
     model = state.average.eval()
     assert isinstance(model, AttentionClassifier)  # as _start built it
+    shown = sets if frozen is None else frozen.sets
     results: dict[str, Any] = {
-        "validation": None if sets.validation is None else evaluate_with_maps(model, sets.validation),
-        "test": evaluate_with_maps(model, sets.test),
+        "validation": None if shown.validation is None else evaluate_with_maps(model, shown.validation),
+        "test": evaluate_with_maps(model, shown.test),
     }
+    if frozen is not None:
+        frozen.give_back(model)
     seconds = sum(entry["seconds"] for entry in state.history)
     info["timings"] = {
         "seconds": round(seconds, 3),
