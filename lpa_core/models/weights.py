@@ -22,9 +22,11 @@ from torch import Tensor, nn
 from .._utils.files import write_atomic
 from .builders import build
 from .classifier import AttentionClassifier
+from .lite0 import LITE0, efficientnet_lite0, packaged
 
 FORMAT = 1
 METADATA_KEY = "lpa_core"
+BACKBONE = "trunk.backbone."  # what the names of a backbone's tensors begin with
 
 # The weights inside the package, by name, with the sha256 of each file. Each file's ``provenance["command"]`` is the
 # one command that makes it again.
@@ -40,7 +42,9 @@ class WeightsInfo:
     """What a weights file says of itself.
 
     ``mean`` and ``std`` are per channel, of pictures scaled to [0, 1]; ``size`` is the (height, width) of the pictures
-    it was trained on; ``scores`` and ``provenance`` are plain values as ``save_weights`` was given them.
+    it was trained on; ``scores`` and ``provenance`` are plain values as ``save_weights`` was given them. ``backbone``
+    is empty, or names the package whose weights belong to the model and are not in the file: ``model``, ``package``,
+    ``version`` and ``sha256``.
     """
 
     config: dict[str, Any]
@@ -51,6 +55,7 @@ class WeightsInfo:
     provenance: dict[str, Any] = field(default_factory=dict)
     size: tuple[int, int] | None = None
     sha256: str = ""
+    backbone: dict[str, str] = field(default_factory=dict)
 
 
 class Trained(NamedTuple):
@@ -75,7 +80,8 @@ def save_weights(
     """Write ``model`` and its description to ``path`` (safetensors) and return the file's sha256.
 
     The file appears whole or not at all. Equal content gives equal bytes. ``half=True`` stores float32 as float16:
-    half the size, weights rounded to 11 bits; loading gives float32 again.
+    half the size, weights rounded to 11 bits; loading gives float32 again. A backbone that still has the weights of an
+    installed package ("efficientnet_lite0") is left out, and the package named instead.
 
     Raises: ValueError when the model was not made by a builder, does not fit ``classes``, ``mean`` or ``std``, or
     holds NaN or inf; TypeError when ``scores`` or ``provenance`` are not plain JSON values; OSError when the folder
@@ -87,6 +93,10 @@ def save_weights(
             "model has no config to rebuild it from; make it with a builder such as attention_vgg(), or attend_to() "
             "with the name of a torchvision network (for a network of your own, torch.save(model.state_dict(), path))"
         )
+    state = model.state_dict()
+    backbone = packaged() if config.get("model") == LITE0 and _as_packaged(state) else {}
+    if backbone:
+        state = {name: tensor for name, tensor in state.items() if not name.startswith(BACKBONE)}
     info = WeightsInfo(
         config=config,
         classes=tuple(classes),
@@ -95,10 +105,11 @@ def save_weights(
         scores=dict(scores),
         provenance=dict(provenance),
         size=None if size is None else (int(size[0]), int(size[1])),
+        backbone=backbone,
     )
     _check_info(info)
     tensors = {}
-    for name, tensor in model.state_dict().items():
+    for name, tensor in state.items():
         if not tensor.isfinite().all():
             raise ValueError(f"model holds NaN or inf in {name}; it cannot be saved as trained weights")
         tensor = tensor.detach().cpu()
@@ -125,7 +136,8 @@ def load_weights(
     touched, and float16 becomes float32.
 
     Raises: FileNotFoundError naming what exists; ValueError on a damaged or foreign file, or one whose tensors do
-    not fit its own config.
+    not fit its own config, or where the package with its backbone holds other weights; ImportError where that package
+    is not installed.
     """
     path, expected = _find(path_or_name_or_run_folder)
     data = path.read_bytes()
@@ -137,10 +149,15 @@ def load_weights(
     except SafetensorError as error:
         raise ValueError(f"{path} is not a whole safetensors file ({error}); copy or make it again") from error
     info = _read_info(path, data, sha256)
+    if info.backbone:
+        _check_backbone(path, info)
     try:
         # On the meta device a config costs no memory and no random numbers, whatever it asks for.
         with torch.device("meta"):
             model = build(info.config)
+        if info.backbone:
+            own = {f"{BACKBONE}{name}": tensor for name, tensor in efficientnet_lite0().state_dict().items()}
+            tensors |= {name: own[name] for name in model.state_dict() if name in own}
         misfit = _misfit({name: t.shape for name, t in model.state_dict().items()}, tensors)
         if misfit is None:
             whole = {name: t.float() if t.dtype == torch.float16 else t for name, t in tensors.items()}
@@ -199,6 +216,7 @@ def _read_info(path: Path, data: bytes, sha256: str) -> WeightsInfo:
             provenance=dict(values["provenance"]),
             size=None if values["size"] is None else (int(values["size"][0]), int(values["size"][1])),
             sha256=sha256,
+            backbone={str(key): str(value) for key, value in values.get("backbone", {}).items()},
         )
         _check_info(info)
     except KeyError as error:
@@ -206,6 +224,26 @@ def _read_info(path: Path, data: bytes, sha256: str) -> WeightsInfo:
     except (ValueError, TypeError, IndexError, RecursionError) as error:
         raise ValueError(f"{path} has a description that cannot be used: {error}") from error
     return info
+
+
+def _as_packaged(state: Mapping[str, Tensor]) -> bool:
+    """Has the backbone in ``state`` the weights that its package has?"""
+    own = efficientnet_lite0().state_dict()
+    return all(
+        torch.equal(tensor.detach().cpu(), own[name.removeprefix(BACKBONE)])
+        for name, tensor in state.items()
+        if name.startswith(BACKBONE)
+    )
+
+
+def _check_backbone(path: Path, info: WeightsInfo) -> None:
+    """Refuse a file whose backbone is another than the installed one, before any work."""
+    there = packaged()
+    if wrong := [key for key in ("model", "sha256") if info.backbone.get(key) != there[key]]:
+        raise ValueError(
+            f"{path} was trained on another backbone: {wrong[0]} {info.backbone.get(wrong[0])!r} of "
+            f"{info.backbone.get('package')} {info.backbone.get('version')}, not {there[wrong[0]]!r}: install that"
+        )
 
 
 def _check_info(info: WeightsInfo) -> None:
