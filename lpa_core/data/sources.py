@@ -75,7 +75,9 @@ def load(
         raise TypeError(f"name must be {_NAMES}; got {name!r}")
     kind, _, path = name.partition(":")
     if size is not None and kind not in _ANY_SIZE:
-        raise ValueError(f"size is for {', '.join(_ANY_SIZE)}; pictures of {name!r} have one size; got {size!r}")
+        raise ValueError(
+            f"size is for 'folder:PATH', 'tiny-imagenet' and 'imagenette'; pictures of {name!r} have one size; got {size!r}"
+        )
     if name == "digits":
         return digits_in_clutter(n or DIGITS_N[split], split=split, seed=seed)
     folder = Path(root or os.environ.get("LPA_DATA") or "~/.cache/lpa_core").expanduser()
