@@ -24,6 +24,7 @@ from ._utils.device import pick_device
 from ._utils.files import write_atomic
 from .attention import Compatibility, Match, Normalise
 from .data.image_set import ImageSet, normalise
+from .data.photographs import PHOTOGRAPHS, photograph
 from .data.pictures import read_picture
 from .data.sources import load
 from .models.classifier import Combine
@@ -41,7 +42,7 @@ from .training.sweeps import SWEEPS, VARIANTS, combined, named, sweep
 logger = logging.getLogger("lpa_core")
 
 MODEL_HELP = f"a run folder, a .safetensors file, or shipped weights ({', '.join(available())})"
-DATA_HELP = "digits, cifar10, cifar100, svhn or folder:PATH"
+DATA_HELP = "digits, cifar10, cifar100, svhn, tiny-imagenet, imagenette or folder:PATH"
 # What torchvision's pretrained networks were trained with, of pictures in [0, 1].
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 MODEL_OPTIONS = {"levels", "compatibility", "combine", "match", "normalise", "width", "dropout"}
@@ -166,7 +167,8 @@ def parser() -> Parser:
 
     show = command("explain", _explain, "Draw where a model looks on a picture.")
     show.add_argument("model", metavar="MODEL", help=MODEL_HELP)
-    show.add_argument("image", metavar="IMAGE", help="a picture file")
+    show.add_argument("image", metavar="IMAGE", nargs="?", help="a picture file")
+    show.add_argument("--sample", metavar="NAME", help=f"in place of IMAGE, a photograph: {', '.join(PHOTOGRAPHS)}")
     show.add_argument(
         "--method", default="attention", help="attention (default), or a post-hoc method such as grad_cam"
     )
@@ -335,6 +337,9 @@ def _explain(options: argparse.Namespace, command: str) -> None:
     from .plotting.grids import attention_figure, map_grid
     from .posthoc.methods import METHODS, explain
 
+    if (options.image is None) == (options.sample is None):
+        raise ValueError(f"give one picture: a file, or --sample with one of {', '.join(PHOTOGRAPHS)}")
+    picture = Path(options.image) if options.sample is None else photograph(options.sample).path
     out = Path(options.out)
     if out.suffix.lower() != ".png":
         raise ValueError(f"--out must end in .png; got {options.out}")
@@ -345,7 +350,7 @@ def _explain(options: argparse.Namespace, command: str) -> None:
     if options.level is not None and options.method != "attention":
         raise ValueError(f"--level is for --method attention; {options.method} has no levels")
     model, info = load_weights(options.model, device=pick_device(options.device))
-    image = _picture(Path(options.image), options.size, info)
+    image = _picture(picture, options.size, info)
     normalised = normalise(image[None], info.mean, info.std).to(next(model.parameters()).device)
     with torch.no_grad():
         output = model.attend(normalised)

@@ -76,7 +76,8 @@ def load(
     kind, _, path = name.partition(":")
     if size is not None and kind not in _ANY_SIZE:
         raise ValueError(
-            f"size is for 'folder:PATH', 'tiny-imagenet' and 'imagenette'; pictures of {name!r} have one size; got {size!r}"
+            f"size is for 'folder:PATH', 'tiny-imagenet' and 'imagenette'; pictures of {name!r} have one size; got "
+            f"{size!r}"
         )
     if name == "digits":
         return digits_in_clutter(n or DIGITS_N[split], split=split, seed=seed)
