@@ -25,14 +25,13 @@ from lpa_core.training import Sets, TrainConfig, evaluate, train
 
 SIDE = 192  # pixels that the pictures of 64 are enlarged to: maps of 24x24, 12x12 and 6x6
 VARIANTS, SEEDS = ("pc", "uniform", "dp"), (0, 1, 2)
-# Chosen on the validation pictures with pc, seed 0: see ``RECIPE`` in the records' configs.
 RECIPE = {
-    "epochs": 12,
+    "epochs": 4,  # by then nothing is left to learn from 68 pictures a class
     "batch_size": 64,
-    "lr": 0.05,
-    "weight_decay": 2e-3,
-    "label_smoothing": 0.1,
-    "ema": 0.99,
+    "lr": 0.01,  # chosen on the validation pictures with pc, seed 0: .609, where 0.05 with 6 epochs gave .537
+    "weight_decay": 5e-3,  # ten times the usual: the classifier has 286,600 weights, the pictures are 13,500
+    "label_smoothing": 0.1,  # usual for 200 classes
+    "ema": 0.99,  # averages over the last half epoch
 }
 
 
