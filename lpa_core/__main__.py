@@ -19,6 +19,7 @@ from . import __version__
 from . import _commands as commands
 from ._commands import DATA_HELP
 from .attention import Compatibility, Match, Normalise
+from .data.photographs import PHOTOGRAPHS
 from .models.classifier import Combine
 from .models.weights import available
 from .posthoc import METHODS
@@ -170,7 +171,8 @@ def parser() -> Parser:
 
     show = command("explain", commands.run_explain, "Draw where a model looks on a picture.")
     show.add_argument("model", metavar="MODEL", help=MODEL_HELP)
-    show.add_argument("image", metavar="IMAGE", help="a picture file")
+    show.add_argument("image", metavar="IMAGE", nargs="?", help="a picture file")
+    show.add_argument("--sample", metavar="NAME", help=f"in place of IMAGE, a photograph: {', '.join(PHOTOGRAPHS)}")
     show.add_argument("--method", default="attention", help=f"one of {', '.join(METHODS)} (default: attention)")
     show.add_argument("--level", type=int, help="one level of attention, 1 the shallowest (default: all)")
     show.add_argument("--target", help="class to explain, by name or number (post-hoc methods; default: the predicted)")

@@ -15,6 +15,7 @@ import torch
 from ._utils.device import pick_device
 from ._utils.files import write_atomic
 from .data.image_set import ImageSet
+from .data.photographs import PHOTOGRAPHS, photograph
 from .data.sources import load
 from .look import look_at, prepare
 from .models.deploy import export_onnx
@@ -28,7 +29,7 @@ from .training.sets import Sets, load_sets
 from .training.sweeps import SWEEPS, combined, named, sweep
 
 MODEL_OPTIONS = {"levels", "compatibility", "combine", "match", "normalise", "width", "dropout"}
-DATA_HELP = "digits, cifar10, cifar100, svhn or folder:PATH"
+DATA_HELP = "digits, cifar10, cifar100, svhn, tiny-imagenet, imagenette or folder:PATH"
 # What torchvision's pretrained networks were trained with, of pictures in [0, 1].
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -171,6 +172,9 @@ def run_explain(options: argparse.Namespace, command: str) -> None:
     from .plotting.grids import attention_figure, map_grid
     from .posthoc import METHODS, explain
 
+    if (options.image is None) == (options.sample is None):
+        raise ValueError(f"give one picture: a file, or --sample with one of {', '.join(PHOTOGRAPHS)}")
+    picture = Path(options.image) if options.sample is None else photograph(options.sample).path
     out = Path(options.out)
     if out.suffix.lower() != ".png":
         raise ValueError(f"--out must end in .png; got {options.out}")
@@ -183,29 +187,29 @@ def run_explain(options: argparse.Namespace, command: str) -> None:
     if options.target is not None and options.method == "attention":
         raise ValueError("--target is for post-hoc methods; a trained attention map is the same for every class")
     trained = load_weights(options.model, device=pick_device(options.device))
-    ready = prepare(trained, Path(options.image), size=options.size)
     figure = Figure()
     if options.method == "attention":
-        seen = look_at(trained, ready.picture, size=(ready.picture.shape[1], ready.picture.shape[2]))
-        output, levels = seen.output, len(seen.maps)
-        if options.level is not None and not 1 <= options.level <= levels:
-            raise ValueError(f"--level must be from 1 to {levels}; got {options.level}")
+        seen = look_at(trained, picture, size=options.size)
+        logits, classes, attended = seen.output.logits, seen.classes, seen.output.attended
+        if options.level is not None and not 1 <= options.level <= len(attended):
+            raise ValueError(f"--level must be from 1 to {len(attended)}; got {options.level}")
         if options.level is not None:
-            output = output._replace(attended=output.attended[options.level - 1 : options.level])
-        attention_figure(seen.picture, output, classes=seen.classes, figure=figure)
-        logits = output.logits
+            seen = seen._replace(output=seen.output._replace(attended=attended[options.level - 1 : options.level]))
+        attention_figure(picture, seen, figure=figure)
     else:
-        target = None if options.target is None else _class_number(options.target, ready.classes)
+        ready = prepare(trained, picture, size=options.size)
+        classes = ready.classes
+        target = None if options.target is None else _class_number(options.target, classes)
         maps = explain(ready.model, ready.images, target, method=options.method)
         with torch.no_grad():
             logits = ready.model(ready.images)
         of = int(logits.argmax()) if target is None else target
-        map_grid(ready.picture[None], [maps.cpu()], titles=[f"{options.method}: “{ready.classes[of]}”"], figure=figure)
+        map_grid(ready.picture[None], [maps.cpu()], titles=[f"{options.method}: “{classes[of]}”"], figure=figure)
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png", metadata={"Software": None})
     write_atomic(out, drawn.getvalue())
     probability, best = logits[0].softmax(dim=0).max(dim=0)
-    _print({"class": ready.classes[int(best)], "probability": round(float(probability), 4), "out": str(out)})
+    _print({"class": classes[int(best)], "probability": round(float(probability), 4), "out": str(out)})
 
 
 def run_export(options: argparse.Namespace, command: str) -> None:

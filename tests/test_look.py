@@ -75,7 +75,14 @@ def test_models_and_pictures_come_in_many_forms(photo, tmp_path):
 
 def test_the_picture_is_scaled_as_in_training_unless_told_otherwise():
     large = Image.fromarray(PICTURES.images[0].permute(1, 2, 0).numpy()).resize((160, 120))
-    assert look_at("digits-pc", large).picture.shape == (3, 40, 40)
+    whole = look_at("digits-pc", large)
+    assert whole.picture.shape == (3, 40, 56)  # all of it, to the next multiple of 8, where the maps' halvings end
+    assert whole.photograph.shape == (3, 120, 160)
+    assert [m.shape for m in whole.maps_on_photograph] == [(120, 160)] * 3
+    assert look_at("digits-pc", large.rotate(90, expand=True)).picture.shape == (3, 56, 40)
+    square = look_at("digits-pc", large, size=40)
+    assert square.picture.shape == (3, 40, 40)
+    assert torch.equal(square.photograph, whole.photograph[:, :, 20:140])  # what a square leaves of it
     seen = look_at("digits-pc", large, size=(60, 80))
     assert seen.picture.shape == (3, 60, 80)
     assert [m.shape for m in seen.maps] == [(60, 80)] * 3
@@ -113,6 +120,30 @@ def test_one_call_makes_the_figure(photo):
     assert bare[0, 1].get_title() == "level 1\n24×24"
     for ax in (axes, again, bare):
         plt.close(ax[0, 0].figure)
+
+
+def test_the_maps_lie_over_the_photograph_as_it_was_given(tmp_path):
+    large = Image.fromarray(PICTURES.images[0].permute(1, 2, 0).numpy()).resize((360, 240))
+    exif = large.getexif()
+    exif[0x0112] = 6  # the camera was turned: rotate by 90 degrees to the right to see it upright
+    path = tmp_path / "turned.jpg"
+    large.save(path, exif=exif, quality=95)
+    axes = plotting.attention_figure(path, "digits-pc")
+    for ax in axes[0]:
+        assert ax.images[0].get_array().shape[:2] == (360, 240)
+    seen = look_at("digits-pc", path)
+    drawn = axes[0, 1].images[1].get_array()
+    assert torch.equal(torch.from_numpy(drawn.data), seen.maps_on_photograph[0])
+    assert seen.output.attended[0].weights.shape[1:] == (64, 40)  # a level has positions as the picture is shaped
+    huge = plotting.attention_figure(large.resize((3000, 2000)), "digits-pc")
+    assert huge[0, 0].images[0].get_array().shape == (800, 1200, 3)  # more pixels do not show
+    for each in (axes, huge):
+        plt.close(each[0, 0].figure)
+
+
+def test_a_photograph_is_looked_at_in_colour_by_a_grey_model():
+    seen = look_at(small_attention_net(4, in_channels=1), PICTURES.images[0], mean=(0.5,), std=(0.2,))
+    assert torch.equal(seen.photograph, PICTURES.images[0])
 
 
 WRONG = {

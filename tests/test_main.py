@@ -441,3 +441,21 @@ def test_a_run_survives_kill_9(tmp_path, capsys):
     assert (info["config"]["model"]["width"], info["config"]["model"]["dropout"]) == (0.125, 0.0)
     assert (info["data"]["train"], info["results"]["test"]["n"]) == (120, 120)
     assert len(load_weights(tmp_path / "killed").info.classes) == 100
+
+
+def test_explain_shows_a_photograph_that_is_installed(tmp_path, capsys, weights):
+    png = tmp_path / "coffee.png"
+    code, said, _ = run(capsys, "explain", weights, "--sample", "coffee", "--out", png)
+    assert code == 0
+    assert Image.open(png).size[0] == 700
+    assert said
+
+
+def test_explain_takes_one_picture(tmp_path, capsys, weights, picture):
+    for given in ((), (picture, "--sample", "coffee")):
+        code, _, err = run(capsys, "explain", weights, *given, "--out", tmp_path / "a.png")
+        assert code == 2
+        assert "give one picture: a file, or --sample with one of chelsea, coffee" in err
+    code, _, err = run(capsys, "explain", weights, "--sample", "dog", "--out", tmp_path / "a.png")
+    assert code == 2
+    assert "name must be one of chelsea, coffee" in err

@@ -3,6 +3,8 @@
 from .batches import Batches
 from .digits import DIGITS_MEAN, DIGITS_N, DIGITS_STD, digits_in_clutter
 from .image_set import ImageSet, Split, normalise
+from .montages import montage, montages
+from .photographs import PHOTOGRAPHS, Photograph, photograph
 from .pictures import Picture, read_picture
 from .sources import FOLDER_SIZE, load, load_splits
 
@@ -11,13 +13,18 @@ __all__ = [
     "DIGITS_N",
     "DIGITS_STD",
     "FOLDER_SIZE",
+    "PHOTOGRAPHS",
     "Batches",
     "ImageSet",
+    "Photograph",
     "Picture",
     "Split",
     "digits_in_clutter",
     "load",
     "load_splits",
+    "montage",
+    "montages",
     "normalise",
+    "photograph",
     "read_picture",
 ]

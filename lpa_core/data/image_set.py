@@ -22,7 +22,8 @@ class ImageSet:
     * ``mean``, ``std``: per channel, of images / 255, from the training split whatever the split of this set.
     * ``checksum``: identifies the data (md5 of the files, or sha256 of the pictures).
     * ``masks``: True on the ink of the digit. ``boxes``: top, left, bottom, right of that ink in pixels, half-open.
-      ``sources``: which handwritten digit it is, the cluster for intervals. Only digits in clutter have these three.
+      ``sources``: which handwritten digit it is, the cluster for intervals. Digits in clutter have these three,
+      Tiny ImageNet has boxes.
 
     Raises: TypeError or ValueError naming the field that does not fit.
     """

@@ -1,8 +1,12 @@
-"""Data sets by name: digits in clutter, CIFAR-10/100, SVHN, or a folder of pictures."""
+"""Data sets by name: digits in clutter, CIFAR-10/100, SVHN, Tiny ImageNet, Imagenette, or a folder of pictures."""
 
 import os
+import tarfile
+import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,9 +17,12 @@ from .._utils.seeding import stratified
 from .digits import DIGITS_N, digits_in_clutter
 from .download import find_or_fetch, unpack, verified
 from .image_set import ImageSet, check_split, content_checksum
-from .pictures import read_picture
+from .picture_files import read_pictures, statistics
+from .tiny_imagenet import SIDE, load_tiny_imagenet
 
 _TORCHVISION = {"cifar10": "CIFAR10", "cifar100": "CIFAR100", "svhn": "SVHN"}
+_ANY_SIZE = ("folder", "tiny-imagenet", "imagenette")
+_NAMES = "'digits', 'cifar10', 'cifar100', 'svhn', 'tiny-imagenet', 'imagenette' or 'folder:PATH'"
 FOLDER_SIZE = 64  # pictures of a folder become FOLDER_SIZE x FOLDER_SIZE unless told otherwise
 
 
@@ -30,7 +37,9 @@ def load(
     mirror: str | None = None,
     size: int | None = None,
 ) -> ImageSet:
-    """Load one split of a data set by name: "digits", "cifar10", "cifar100", "svhn" or "folder:PATH".
+    """Load one split of a data set by name.
+
+    "digits", "cifar10", "cifar100", "svhn", "tiny-imagenet", "imagenette" or "folder:PATH".
 
     Splits: "validation" is a tenth of the training pictures, each class in proportion, the same for every seed;
     "train" is the rest; "all" is both; "test" is the data set's own. mean and std always come from "train".
@@ -39,6 +48,10 @@ def load(
     * "cifar10", "cifar100", "svhn": through torchvision. Files under ``root`` are used first; else the original
       archive under ``root``; else it is downloaded (beside its target, renamed when whole). Nothing is opened before
       its md5 is verified.
+    * "tiny-imagenet": 200 classes with the box of each object, in the layout of its archive, tiny-imagenet-200; a copy
+      with a part of the pictures works, and a warning is logged. "test" is its val. ``size`` enlarges (default 64).
+    * "imagenette": ten easy classes of ImageNet through torchvision; "test" is its val. The archive is the smallest
+      with sides of at least ``size`` (default 160); pictures are cut to squares as those of a folder.
     * "folder:PATH": one folder of pictures per class, as torchvision's ``ImageFolder``, in PATH/train and PATH/test;
       or directly in PATH. Without PATH/test a fixed fifth of the pictures is "test". Other folders beside those two
       are not read. Pictures become RGB, turned upright, resized and centre-cropped to ``size`` x ``size``.
@@ -51,7 +64,7 @@ def load(
         seed: for ``n`` and for "digits".
         mirror: URL (https, http or file) of a folder that holds the archive under its known name. Default: the
             environment's LPA_MIRROR, else the place that torchvision knows.
-        size: only for "folder:PATH"; default 64.
+        size: only for "folder:PATH" (default 64), "tiny-imagenet" (64) and "imagenette" (160).
 
     Raises: ValueError on an unknown name, split or option, a damaged file (it is left as it is) or an unreadable
     picture; FileNotFoundError when files are missing and cannot be had. Each names the file and what would be right.
@@ -80,19 +93,28 @@ def load_splits(
         check_int("n", n, 1)
     check_int("seed", seed, 0)
     if not isinstance(name, str):
-        raise TypeError(f"name must be 'digits', 'cifar10', 'cifar100', 'svhn' or 'folder:PATH'; got {name!r}")
+        raise TypeError(f"name must be {_NAMES}; got {name!r}")
     kind, _, path = name.partition(":")
-    if size is not None and kind != "folder":
-        raise ValueError(f"size is for 'folder:PATH' only; pictures of {name!r} have one size; got {size!r}")
+    if size is not None and kind not in _ANY_SIZE:
+        raise ValueError(
+            f"size is for 'folder:PATH', 'tiny-imagenet' and 'imagenette'; pictures of {name!r} have one size; got "
+            f"{size!r}"
+        )
     if name == "digits":
         return tuple(digits_in_clutter(n or DIGITS_N[split], split=split, seed=seed) for split in splits)
+    folder = Path(root or os.environ.get("LPA_DATA") or "~/.cache/lpa_core").expanduser()
+    mirror = mirror or os.environ.get("LPA_MIRROR")
     if name in _TORCHVISION:
-        folder = Path(root or os.environ.get("LPA_DATA") or "~/.cache/lpa_core").expanduser()
-        found = _load_torchvision(name, splits, folder, download, mirror or os.environ.get("LPA_MIRROR"))
+        found = _load_torchvision(name, splits, folder, download, mirror)
+    elif name == "tiny-imagenet":
+        how: dict[str, Any] = {"size": SIDE if size is None else size, "download": download, "mirror": mirror}
+        found = tuple(load_tiny_imagenet(split, folder, **how) for split in splits)
+    elif name == "imagenette":
+        found = _load_imagenette(name, splits, folder, 160 if size is None else size, download, mirror)
     elif kind == "folder" and path:
         found = _load_folder(name, splits, Path(path).expanduser(), FOLDER_SIZE if size is None else size)
     else:
-        raise ValueError(f"name must be 'digits', 'cifar10', 'cifar100', 'svhn' or 'folder:PATH'; got {name!r}")
+        raise ValueError(f"name must be {_NAMES}; got {name!r}")
     return found if n is None else tuple(_some(part, n, seed) for part in found)
 
 
@@ -138,7 +160,7 @@ def _load_torchvision(
 
     images, labels, classes = read("train")
     held_out = torch.from_numpy(stratified(labels.numpy(), round(len(labels) / 10), key=0))
-    mean, std = _statistics(images[~held_out])
+    mean, std = statistics(images[~held_out])
     checksum = f"md5:{'+'.join(md5s)}"
 
     def part(split: str) -> ImageSet:
@@ -154,25 +176,34 @@ def _load_torchvision(
     return tuple(map(part, splits))
 
 
-def _statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of images / 255 per channel, exact, from counts of the 256 values."""
-    values = torch.arange(256, dtype=torch.float64) / 255
-    mean, std = [], []
-    for channel in images.unbind(1):
-        counts = torch.bincount(channel.flatten(), minlength=256)
-        mean.append(float((counts * values).sum() / counts.sum()))
-        variance = float((counts * (values - mean[-1]) ** 2).sum() / counts.sum())
-        std.append(max(variance**0.5, 1 / 255))  # pictures of a single value are not divided by zero
-    return tuple(mean), tuple(std)
+def _load_imagenette(
+    name: str, splits: Sequence[str], root: Path, size: int, download: bool, mirror: str | None
+) -> tuple[ImageSet, ...]:
+    from torchvision.datasets import Imagenette
+
+    check_int("size", size, 1)
+    kind = next((kind for kind, side in (("160px", 160), ("320px", 320)) if size <= side), "full")
+    url, md5 = Imagenette._ARCHIVES[kind]
+    archive = root / url.rpartition("/")[2]
+    folder = archive.with_suffix("")
+    if not folder.is_dir():
+        find_or_fetch(archive, md5, url, name=name, download=download, mirror=mirror, wanted=folder)
+        with tempfile.TemporaryDirectory(dir=root, prefix=".unpack-") as scratch, tarfile.open(archive) as tar:
+            tar.extractall(scratch, filter="data")
+            os.replace(Path(scratch, folder.name), folder)
+    found = _load_folder(name, splits, folder, size, test_name="val")
+    return tuple(replace(p, classes=tuple(Imagenette._WNID_TO_CLASS[wnid][0] for wnid in p.classes)) for p in found)
 
 
-def _load_folder(name: str, splits: Sequence[str], path: Path, size: int) -> tuple[ImageSet, ...]:
+def _load_folder(
+    name: str, splits: Sequence[str], path: Path, size: int, *, test_name: str = "test"
+) -> tuple[ImageSet, ...]:
     from torchvision.datasets import ImageFolder
 
     check_int("size", size, 1)
     if not path.is_dir():
         raise FileNotFoundError(f"{name!r} needs a folder with one folder of pictures per class; {path} is none")
-    train, test = path / "train", path / "test"
+    train, test = path / "train", path / test_name
     in_parts = train.is_dir() and any(inside.is_dir() for inside in train.iterdir())  # else it may be a class
     found = ImageFolder(str(train if in_parts else path))
     files, classes = found.samples, tuple(found.classes)
@@ -193,19 +224,11 @@ def _load_folder(name: str, splits: Sequence[str], path: Path, size: int) -> tup
             raise ValueError(f"{name!r} has {len(files)} pictures, too few for a {split!r} split")
     # A thousand pictures, evenly spaced, are enough for mean and std, and spare reading all of "train" for "test".
     sample = parts["train"][:: -(-len(parts["train"]) // 1000)]
-    mean, std = _statistics(_read_pictures([files[i] for i in sample], size))
+    mean, std = statistics(read_pictures([files[i][0] for i in sample], size))
 
     def part(split: str) -> ImageSet:
-        images = _read_pictures(wanted[split], size)
+        images = read_pictures([file for file, _ in wanted[split]], size)
         chosen = torch.tensor([label for _, label in wanted[split]])
         return ImageSet(name, split, images, chosen, classes, mean, std, content_checksum(images, chosen))
 
     return tuple(map(part, splits))
-
-
-def _read_pictures(files: Sequence[tuple[str, int]], size: int) -> Tensor:
-    """RGB, upright, scaled so that the shorter side is ``size``, the middle cut out: (n, 3, size, size) uint8."""
-    images = torch.empty(len(files), 3, size, size, dtype=torch.uint8)
-    for row, (file, _) in zip(images, files, strict=True):
-        row.copy_(read_picture(file, size=size))
-    return images

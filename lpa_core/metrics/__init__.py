@@ -1,6 +1,7 @@
 """What a map is worth: where it points, what it changes, whether it depends on the network at all."""
 
 from .baselines import blur, blurred_brightness, centre_prior, edge_maps, random_maps, uniform_maps
+from .grid import grid_pointing_game
 from .insertion_deletion import Curve, CurveRow, compare_curves, curve, pixel_ranks, with_baselines
 from .intervals import Interval, cluster_interval
 from .interventions import Change, Intervention, compare_interventions, intervened
@@ -37,6 +38,7 @@ __all__ = [
     "enlarge",
     "fgsm",
     "fgsm_robustness",
+    "grid_pointing_game",
     "intervened",
     "iou",
     "parameter_layers",

@@ -12,6 +12,7 @@ from torch import nn
 from ..attention import Compatibility, Match, Normalise
 from .backbone_trunk import BackboneTrunk
 from .classifier import AttentionClassifier, Combine, needs_global
+from .lite0 import LITE0, efficientnet_lite0
 
 
 def attend_to(
@@ -41,8 +42,9 @@ def attend_to(
     the backbone takes and that leaves each level several positions; a network of tokens keeps its own.
 
     Args:
-        model: the network, or the name of a torchvision classifier. The network is left as it was: the part in use is
-            copied. A name is recorded in ``config``, so that saved weights can be loaded again.
+        model: the network, or the name of a torchvision classifier, or "efficientnet_lite0" (see ``Lite0``). The
+            network is left as it was: the part in use is copied. A name is recorded in ``config``, so that saved
+            weights can be loaded again.
         nodes, levels, global_node, input_size: see ``BackboneTrunk``; ``node_shapes(model)`` lists the nodes.
         num_classes: K; None for as many as the network has.
         freeze_backbone: train the attention alone: no gradient for the backbone, which stays in eval mode.
@@ -114,11 +116,15 @@ def attend_to(
 
 
 def _torchvision_classifier(name: str, weights: Any) -> nn.Module:
+    if name == LITE0:
+        return efficientnet_lite0(weights)
     from torchvision import models  # imported here: nothing else in this package needs its networks
 
     known = models.list_models(module=models)
     if name not in known:
-        raise ValueError(f"model must be a module or one of torchvision's classifiers {', '.join(known)}; got {name!r}")
+        raise ValueError(
+            f"model must be a module, {LITE0!r} or one of torchvision's classifiers {', '.join(known)}; got {name!r}"
+        )
     try:
         return models.get_model(name, weights=weights)
     except NotImplementedError:  # on the meta device: a RegNet computes its widths with tensors

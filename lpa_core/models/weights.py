@@ -24,6 +24,7 @@ from .._utils.files import write_atomic
 from .._utils.modes import evaluating
 from .builders import build
 from .classifier import AttentionClassifier
+from .lite0 import BACKBONE, LITE0, as_packaged, check_packaged, efficientnet_lite0, packaged
 
 FORMAT = 1
 METADATA_KEY = "lpa_core"
@@ -43,7 +44,9 @@ class WeightsInfo:
     """What a weights file says of itself.
 
     ``mean`` and ``std`` are per channel, of pictures scaled to [0, 1]; ``size`` is the (height, width) of the pictures
-    it was trained on; ``scores`` and ``provenance`` are plain values as ``save_weights`` was given them.
+    it was trained on; ``scores`` and ``provenance`` are plain values as ``save_weights`` was given them. ``backbone``
+    is empty, or names the package whose weights belong to the model and are not in the file: ``model``, ``package``,
+    ``version`` and ``sha256``.
     """
 
     config: dict[str, Any]
@@ -54,6 +57,7 @@ class WeightsInfo:
     provenance: dict[str, Any] = field(default_factory=dict)
     size: tuple[int, int] | None = None
     sha256: str = ""
+    backbone: dict[str, str] = field(default_factory=dict)
 
 
 class Trained(NamedTuple):
@@ -78,7 +82,8 @@ def save_weights(
     """Write ``model`` and its description to ``path`` (safetensors) and return the file's sha256.
 
     The file appears whole or not at all. Equal content gives equal bytes. ``half=True`` stores float32 as float16:
-    half the size, weights rounded to 11 bits; loading gives float32 again.
+    half the size, weights rounded to 11 bits; loading gives float32 again. A backbone that still has the weights of an
+    installed package ("efficientnet_lite0") is left out, and the package named instead.
 
     Raises: ValueError when the model was not made by a builder, has become another network than its config builds (a
     changed ``eps``, another activation), does not fit ``classes``, ``mean`` or ``std``, or holds NaN or inf; TypeError
@@ -90,6 +95,10 @@ def save_weights(
             "model has no config to rebuild it from; make it with a builder such as attention_vgg(), or attend_to() "
             "with the name of a torchvision network (for a network of your own, torch.save(model.state_dict(), path))"
         )
+    state = model.state_dict()
+    backbone = packaged() if config.get("model") == LITE0 and as_packaged(state) else {}
+    if backbone:
+        state = {name: tensor for name, tensor in state.items() if not name.startswith(BACKBONE)}
     info = WeightsInfo(
         config=config,
         classes=tuple(classes),
@@ -98,10 +107,11 @@ def save_weights(
         scores=dict(scores),
         provenance=dict(provenance),
         size=None if size is None else (int(size[0]), int(size[1])),
+        backbone=backbone,
     )
     _check_info(info)
     tensors = {}
-    for name, tensor in model.state_dict().items():
+    for name, tensor in state.items():
         if not tensor.isfinite().all():
             raise ValueError(f"model holds NaN or inf in {name}; it cannot be saved as trained weights")
         tensor = tensor.detach().cpu()
@@ -129,7 +139,8 @@ def load_weights(
     touched, and float16 becomes float32.
 
     Raises: FileNotFoundError naming what exists; ValueError on a damaged or foreign file, or one whose tensors do
-    not fit its own config.
+    not fit its own config, or where the package with its backbone holds other weights; ImportError where that package
+    is not installed.
     """
     path, expected = _find(path_or_name_or_run_folder)
     data = path.read_bytes()
@@ -141,8 +152,13 @@ def load_weights(
     except SafetensorError as error:
         raise ValueError(f"{path} is not a whole safetensors file ({error}); copy or make it again") from error
     info = _read_info(path, data, sha256)
+    if info.backbone:
+        check_packaged(path, info.backbone)
     try:
         model = _built(info.config)
+        if info.backbone:
+            own = {f"{BACKBONE}{name}": tensor for name, tensor in efficientnet_lite0().state_dict().items()}
+            tensors |= {name: own[name] for name in model.state_dict() if name in own}
         misfit = _misfit({name: t.shape for name, t in model.state_dict().items()}, tensors)
         if misfit is None:
             whole = {name: t.float() if t.dtype == torch.float16 else t for name, t in tensors.items()}
@@ -201,6 +217,7 @@ def _read_info(path: Path, data: bytes, sha256: str) -> WeightsInfo:
             provenance=dict(values["provenance"]),
             size=None if values["size"] is None else (int(values["size"][0]), int(values["size"][1])),
             sha256=sha256,
+            backbone={str(key): str(value) for key, value in values.get("backbone", {}).items()},
         )
         _check_info(info)
     except KeyError as error:

@@ -11,15 +11,17 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from .._utils.checks import check_option
-from ..data.pictures import Picture
-from ..look import Model, look_at
+from ..data.pictures import Picture, read_picture
+from ..look import Look, Model, look_at
 from ..models.classifier import AttentionOutput
 from .panels import (
     Images,
+    Style,
     as_picture,
     check_alpha,
     check_drawable,
     check_scale,
+    check_style,
     colour_bar,
     draw_overlay,
     draw_picture,
@@ -30,6 +32,7 @@ from .panels import (
 from .style import ALPHA, DPI, INK, TEXT, WIDTH, tick_text
 
 Share = Literal["column", "all", "panel"]
+DRAWN = 1200  # pixels of the longer side of a photograph that is drawn
 
 
 def map_grid(
@@ -42,6 +45,7 @@ def map_grid(
     share: Share = "column",
     scale: tuple[float, float] | None = None,
     cells: bool = False,
+    style: Style = "heat",
     alpha: float = ALPHA,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
@@ -63,6 +67,7 @@ def map_grid(
     check_option("share", share, Share)
     check_alpha(alpha)
     check_drawable(images)
+    check_style(style, maps_per_level)
     n, levels = len(images), len(maps_per_level)
     if n == 0 or levels == 0:
         raise ValueError(f"map_grid needs at least one picture and one level; got {n} and {levels}")
@@ -92,7 +97,7 @@ def map_grid(
             axes[row, 0].set_ylabel(labels[row], fontsize=TEXT, color=INK, labelpad=6)
         for level in range(levels):
             ax = axes[row, level + 1] = grid.panel(figure, row, level + 1)
-            draw_overlay(ax, pictures[row], values[level][row], alpha, scales[level][row])
+            draw_overlay(ax, pictures[row], values[level][row], alpha, scales[level][row], style)
             outline(ax, box)
             if own:
                 low, high = scales[level][row]
@@ -108,13 +113,13 @@ def map_grid(
     else:
         grid.name_bars(figure, quantity)
         for first, last in [(1, levels)] if one_bar else [(level, level) for level in range(1, levels + 1)]:
-            colour_bar(grid.bar(figure, first, last), scales[first - 1][0], alpha)
+            colour_bar(grid.bar(figure, first, last), scales[first - 1][0], alpha, style)
     return axes
 
 
 def attention_figure(
     image: Picture,
-    output: AttentionOutput | Model,
+    output: AttentionOutput | Look | Model,
     *,
     index: int = 0,
     size: int | tuple[int, int] | None = None,
@@ -125,23 +130,28 @@ def attention_figure(
     std: Sequence[float] | None = None,
     share: Share = "column",
     cells: bool = False,
+    style: Style = "heat",
     alpha: float = ALPHA,
     figure: Figure | None = None,
 ) -> np.ndarray:
     """One picture, what the model takes it for, and where it looks at every level. Returns the Axes, (1, 1 + levels).
 
-    ``attention_figure("photo.jpg", "digits-pc")`` shows a picture to a model: ``output`` is the name of weights, a
-    file, a run folder or a model, and ``image`` any picture, as in ``look.look_at``, which also takes ``size``,
-    ``classes``, ``mean`` and ``std``. Or ``output`` is what ``model.attend`` gave for a batch with this picture at
-    ``index``. The maps are a_i, the attention weights; the percentage is the softmax of the logits. Other options as in
-    ``map_grid``.
+    ``attention_figure("cat.jpg", "photo-pc")`` shows a picture to a model: ``output`` is the name of weights, a file, a
+    run folder or a model, and ``image`` any picture, as in ``look.look_at``, which also takes ``size``, ``classes``,
+    ``mean`` and ``std``. The maps lie over the photograph as it was given, whatever its size and aspect ratio, not over
+    the small copy that the model took; ``output`` may also be what ``look_at`` gave for it. Or it is what
+    ``model.attend`` gave for a batch with this picture at ``index``. The maps are a_i, the attention weights; the
+    percentage is the softmax of the logits. Other options as in ``map_grid``.
 
     Raises: as ``map_grid`` and ``look_at``; ValueError where ``output`` has no maps (``combine="global"``), ``index``
         is outside the batch, ``size`` comes with an output, or ``classes`` do not number the logits.
     """
     if not isinstance(output, AttentionOutput):
-        seen = look_at(output, image, size=size, classes=classes, mean=mean, std=std)
-        image, output, classes, mean, std = seen.picture, seen.output, seen.classes, None, None
+        if isinstance(output, Look):
+            seen = output
+        else:
+            seen = look_at(output, image, size=size, classes=classes, mean=mean, std=std)
+        image, output, classes, mean, std = _at_most(seen.photograph, DRAWN), seen.output, seen.classes, None, None
     elif size is not None:
         raise ValueError(f"size is for a model that is still to look; output has looked already; got {size!r}")
     if not isinstance(image, Tensor):
@@ -162,6 +172,7 @@ def attention_figure(
         boxes=None if box is None else box[None],
         share=share,
         cells=cells,
+        style=style,
         alpha=alpha,
         mean=mean,
         std=std,
@@ -169,6 +180,15 @@ def attention_figure(
         quantity="weight",
         figure=figure,
     )
+
+
+def _at_most(image: Tensor, longest: int) -> Tensor:
+    """The picture, scaled down where its longer side is longer than ``longest`` pixels: more does not show."""
+    height, width = image.shape[1:]
+    if max(height, width) <= longest:
+        return image
+    ratio = longest / max(height, width)
+    return read_picture(image, size=(max(2, round(height * ratio)), max(2, round(width * ratio))))
 
 
 class _Grid:

@@ -6,7 +6,8 @@
   the panel.
 * Colours are safe for colour-blind readers: inferno for maps without negative values (brightness rises with the value,
   so it also prints in grey), purple - white - orange for signed ones, Okabe and Ito's palette for lines and bars.
-  The picture under a map is grey and of low contrast: colour and light mean the map.
+  The picture under a map is grey and of low contrast: colour and light mean the map. ``style="light"`` keeps the
+  picture's own colours, and light alone means the map: bright where it is large, dark where it is 0.
 * Backgrounds are opaque white. Figures are 7 inches wide at 100 dpi, so 700 pixels, with text that can still be read
   on a phone that shows them at half that.
 """
@@ -22,14 +23,17 @@ from torch import Tensor
 
 from .panels import (
     Image,
+    Style,
     as_picture,
     check_alpha,
     check_box,
     check_scale,
+    check_style,
     colour_bar,
     colour_map,
     draw_overlay,
     draw_picture,
+    lit,
     map_values,
     outline,
     quiet_grey,
@@ -68,6 +72,7 @@ def overlay(
     box: Int[Tensor, "*k 4"] | None = None,
     scale: tuple[float, float] | None = None,
     cells: bool = False,
+    style: Style = "heat",
     bar: bool = True,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
@@ -76,22 +81,24 @@ def overlay(
 
     The map is enlarged as ``metrics.enlarge`` does for scoring; ``cells=True`` shows its cells as they are.
     ``alpha`` is the map's share of each colour (1 hides the picture), ``scale`` the values at the ends of the colour
-    map: by default 0 to the largest, or -m to m for a signed map. ``bar`` adds the colour bar, tinted by the same
+    map: by default 0 to the largest, or -m to m for a signed map. ``style="light"`` keeps the picture's colours and
+    darkens it where the map is low (there ``alpha`` is without effect). ``bar`` adds the colour bar, tinted by the same
     ``alpha``. ``box``, ``mean`` and ``std`` as in ``show_image``.
 
     Raises: as ``show_image``; ValueError on a map with NaN or inf, larger than the picture, or of another number of
-        axes, on ``alpha`` outside [0, 1], or on a ``scale`` that does not rise.
+        axes, on ``alpha`` outside [0, 1], on a ``scale`` that does not rise, or a signed map in the style "light".
     """
     check_alpha(alpha)
     picture = as_picture(image, mean, std)
     if map.ndim != 2:
         raise ValueError(f"map must be (h, w); got {tuple(map.shape)}")
+    check_style(style, [map])
     (values,) = map_values(map[None], picture, cells)
     ends = scale_of([map]) if scale is None else check_scale(scale)
-    draw_overlay(ax, picture, values, alpha, ends)
+    draw_overlay(ax, picture, values, alpha, ends, style)
     outline(ax, box)
     if bar:
-        colour_bar(ax.inset_axes((0, -0.11, 1, 0.05)), ends, alpha)
+        colour_bar(ax.inset_axes((0, -0.11, 1, 0.05)), ends, alpha, style)
     return ax
 
 
@@ -102,6 +109,7 @@ def pixels(
     alpha: float = ALPHA,
     boxes: Int[Tensor, "*k 4"] | None = None,
     scale: tuple[float, float] | None = None,
+    style: Style = "heat",
     side: int = 120,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
@@ -121,10 +129,14 @@ def pixels(
     if map is not None:
         if map.ndim != 2:
             raise ValueError(f"map must be (h, w); got {tuple(map.shape)}")
+        check_style(style, [map])
         low, high = scale_of([map]) if scale is None else check_scale(scale)
-        values = (map_values(map[None], shown, cells=False)[0] - low) / (high - low)
-        colours = colour_map((low, high))(np.clip(values, 0, 1))[..., :3]
-        shown = alpha * colours + (1 - alpha) * quiet_grey(shown)[..., None]
+        (values,) = map_values(map[None], shown, cells=False)
+        if style == "light":
+            shown = lit(shown, values, (low, high))
+        else:
+            colours = colour_map((low, high))(np.clip((values - low) / (high - low), 0, 1))[..., :3]
+            shown = alpha * colours + (1 - alpha) * quiet_grey(shown)[..., None]
     longest = max(shown.shape[:2])
     times = max(1, side // longest)
     if longest > side:

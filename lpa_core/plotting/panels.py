@@ -1,7 +1,7 @@
 """What every picture and map is drawn with: pixels, scales, outlines, colour bars."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib as mpl
 import numpy as np
@@ -13,10 +13,12 @@ from matplotlib.colors import Colormap, ListedColormap, Normalize
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
+from .._utils.checks import check_option
 from ..metrics.localisation import enlarge
-from .style import CONTRAST, DIVERGING, INK, SEQUENTIAL, TEXT, tick_text, white
+from .style import CONTRAST, DARK, DIVERGING, INK, SEQUENTIAL, TEXT, tick_text, white
 
 Image = UInt8[Tensor, "c h w"] | Float[Tensor, "c h w"]
+Style = Literal["heat", "light"]
 Images = UInt8[Tensor, "b c h w"] | Float[Tensor, "b c h w"]
 
 
@@ -106,7 +108,12 @@ def quiet_grey(picture: np.ndarray) -> np.ndarray:
     return 0.5 + CONTRAST * (picture @ np.array([0.299, 0.587, 0.114], dtype=np.float32) - 0.5)
 
 
-def draw_overlay(ax: Axes, picture: np.ndarray, values: np.ndarray, alpha: float, scale: tuple[float, float]) -> None:
+def draw_overlay(
+    ax: Axes, picture: np.ndarray, values: np.ndarray, alpha: float, scale: tuple[float, float], style: Style = "heat"
+) -> None:
+    if style == "light":
+        draw_picture(ax, lit(picture, values, scale))
+        return
     grey = quiet_grey(picture)
     draw_picture(ax, grey, cmap="gray", vmin=0, vmax=1)
     high, wide = grey.shape
@@ -120,6 +127,22 @@ def draw_overlay(ax: Axes, picture: np.ndarray, values: np.ndarray, alpha: float
         alpha=alpha,
         interpolation=sharp,
     )
+
+
+def lit(picture: np.ndarray, values: np.ndarray, scale: tuple[float, float]) -> np.ndarray:
+    """The picture (H, W, 3) in its own colours, dark where the map is at the low end of ``scale``."""
+    share = np.clip((values - scale[0]) / (scale[1] - scale[0]), 0, 1)
+    if share.shape != picture.shape[:2]:  # cells, as they are
+        rows, columns = (np.arange(n) * m // n for n, m in zip(picture.shape[:2], share.shape, strict=True))
+        share = share[rows[:, None], columns]
+    lighted: np.ndarray = picture * (DARK + (1 - DARK) * share)[..., None]
+    return lighted
+
+
+def check_style(style: object, maps_per_level: Sequence[Tensor]) -> None:
+    check_option("style", style, Style)
+    if style == "light" and any(bool((maps < 0).any()) for maps in maps_per_level):
+        raise ValueError("style='light' is for maps without negative values: light has no sign; take 'heat'")
 
 
 def check_box(box: Tensor) -> None:
@@ -139,9 +162,13 @@ def outline(ax: Axes, box: Tensor | None) -> None:
             )
 
 
-def colour_bar(cax: Axes, scale: tuple[float, float], alpha: float) -> None:
-    """A horizontal bar with its two ends (and 0) named, in the colours that a panel shows over mid-grey."""
-    colours = colour_map(scale)(np.linspace(0, 1, 128))[:, :3] * alpha + 0.5 * (1 - alpha)
+def colour_bar(cax: Axes, scale: tuple[float, float], alpha: float, style: Style = "heat") -> None:
+    """A horizontal bar with its two ends (and 0) named, in the colours of a panel over mid-grey (or white, if lit)."""
+    shares = np.linspace(0, 1, 128)
+    if style == "light":
+        colours = np.repeat(DARK + (1 - DARK) * shares[:, None], 3, axis=1)
+    else:
+        colours = colour_map(scale)(shares)[:, :3] * alpha + 0.5 * (1 - alpha)
     mappable = ScalarMappable(Normalize(*scale), ListedColormap(colours))
     ticks = [scale[0], 0.0, scale[1]] if scale[0] < 0 < scale[1] else list(scale)
     bar = cax.figure.colorbar(mappable, cax=cax, orientation="horizontal", ticks=ticks)

@@ -9,6 +9,7 @@ INK, QUIET = "#1A1A1A", "#8C8C8C"
 BAR, BASELINE_BAR = "#56B4E9", "#C4C4C4"
 DPI, WIDTH, TEXT = 100, 7.0, 12.5  # text in points: 17 pixels at 700, 9 on a phone 360 pixels wide
 ALPHA, CONTRAST = 0.65, 0.6  # the map's share of each colour; what is left of the picture's contrast beneath
+DARK = 0.18  # how bright a lit picture still is where its map is 0
 
 
 def tick_text(value: float) -> str:

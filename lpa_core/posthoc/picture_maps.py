@@ -209,7 +209,7 @@ def modified_relus(task: Task) -> Iterator[None]:
     used = _relu_nodes(score.grad_fn)
     functional = used.difference(made)
     if functional or not used:
-        found = f"{len(functional)} of {len(used)} are functional" if used else "there is none"
+        found = f"{len(functional)} of {len(used)} are functional, or ReLU6" if used else "there is none"
         raise ValueError(
             f"model must apply its ReLUs as nn.ReLU modules, whose backward pass this method changes; between picture "
             f"and logit of {type(task.network).__name__} {found}. Use nn.ReLU in place of torch.relu, or saliency"
@@ -223,7 +223,7 @@ def modified_relus(task: Task) -> Iterator[None]:
 
 
 def _relu_nodes(last: Any) -> set[Any]:
-    """The ReLU operations in the graph that ends in ``last``."""
+    """The ReLU operations in the graph that ends in ``last``; those of ReLU6, which captum passes over, too."""
     seen: set[Any] = set()
     waiting = [last]
     while waiting:
@@ -231,4 +231,4 @@ def _relu_nodes(last: Any) -> set[Any]:
         if node is not None and node not in seen:
             seen.add(node)
             waiting.extend(before for before, _ in node.next_functions)
-    return {node for node in seen if node.name() == "ReluBackward0"}
+    return {node for node in seen if node.name() in ("ReluBackward0", "HardtanhBackward0")}

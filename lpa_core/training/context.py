@@ -8,8 +8,10 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from .checkpoint import RunFolder
+from .._utils import provenance
+from .checkpoint import FORMAT, RunFolder
 from .config import TrainConfig
+from .frozen import FrozenFeatures
 from .processes import Ranks
 from .sets import Sets
 
@@ -33,8 +35,37 @@ class Context:
     progress: bool = False
     on_epoch: OnEpoch | None = None
     on_event: OnEvent | None = None
+    frozen: FrozenFeatures | None = None
+
+    @property
+    def shown(self) -> Sets:
+        """What the model is shown: the sets, or tickets for the maps of a frozen backbone."""
+        return self.sets if self.frozen is None else self.frozen.sets
 
     def tell(self, moment: Moment, epoch: int, batch: int = 0) -> None:
         """Say where the run is, to whoever listens."""
         if self.on_event is not None:
             self.on_event(moment, epoch, batch)
+
+
+def described(config: TrainConfig, sets: Sets, device: torch.device, command: str | None) -> dict[str, Any]:
+    """What run.json says at the start."""
+    counts = {name: 0 if part is None else len(part) for name, part in sets._asdict().items()}
+    return {
+        "format": FORMAT,
+        "finished": False,
+        "config": config.to_dict(),
+        "command": command,
+        "commit": provenance.commit(),
+        "versions": provenance.versions(),
+        "device": provenance.device_name(device),  # every device that the run was on
+        "threads": [torch.get_num_threads()],  # one entry per start, as in all lists here
+        "devices": [provenance.device_name(device)],
+        "compiled": [],
+        "resumed": 0,
+        "started": provenance.now(),
+        "data": {"name": config.data, **counts, "checksums": [part.checksum for part in filter(None, sets)]},
+        "parameters": None,
+        "timings": None,
+        "results": None,
+    }

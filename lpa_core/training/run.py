@@ -10,6 +10,7 @@ The loop itself is ``loop.fit``. A run folder holds:
 """
 
 import copy
+import dataclasses
 import logging
 import math
 import time
@@ -31,11 +32,12 @@ from ..data.image_set import ImageSet
 from ..models.builders import build
 from ..models.classifier import AttentionClassifier
 from ..models.weights import load_weights, save_weights
-from .checkpoint import FORMAT, RunFolder, refuse_other
+from .checkpoint import RunFolder, refuse_other
 from .compiling import compiled
 from .config import TrainConfig, completed
-from .context import Context, OnEpoch, OnEvent
+from .context import Context, OnEpoch, OnEvent, described
 from .evaluation import final_scores
+from .frozen import FrozenFeatures, check_unchanged
 from .loop import decay_groups, fit
 from .processes import joined
 from .sets import Sets, check_sets, load_sets
@@ -75,6 +77,7 @@ def train(
     checkpoint_seconds: float = 30.0,
     minutes: float | None = None,
     command: str | None = None,
+    features: str | Path | None = None,
 ) -> Run:
     """Train a model as ``config`` says and evaluate it once on the test set.
 
@@ -99,6 +102,7 @@ def train(
         checkpoint_seconds: a checkpoint is written whenever this time has passed since the last, and at the end.
         minutes: stop after so long, with a checkpoint.
         command: the command line to record.
+        features: a folder that keeps the maps of a frozen backbone, computed once; see ``training.frozen``.
 
     Raises: TimeUp when ``minutes`` have passed; ValueError on options or data that do not fit, a folder with another
         run, a damaged or foreign checkpoint; TypeError on a network in place of its name where there is a run folder;
@@ -143,14 +147,14 @@ def train(
             device,
             folder,
             ranks,
-            info=_describe(config, sets, device, command),
+            info=described(config, sets, device, command),
             checkpoint_seconds=checkpoint_seconds,
             until=until,
             progress=progress and main,
             on_epoch=on_epoch if main else None,
             on_event=on_event,
         )
-        state, batches = _start(context)
+        context, state, batches = _start(context, features)
         _go_on(context, state, earlier)
         watch = Watch(context, state, batches)
         with watch.bar:
@@ -158,31 +162,10 @@ def train(
         return _finish(context, state)
 
 
-def _describe(config: TrainConfig, sets: Sets, device: torch.device, command: str | None) -> dict[str, Any]:
-    """What run.json says at the start."""
-    counts = {name: 0 if part is None else len(part) for name, part in sets._asdict().items()}
-    return {
-        "format": FORMAT,
-        "finished": False,
-        "config": config.to_dict(),
-        "command": command,
-        "commit": provenance.commit(),
-        "versions": provenance.versions(),
-        "device": provenance.device_name(device),  # every device that the run was on
-        "threads": [torch.get_num_threads()],  # one entry per start, as in all lists here
-        "devices": [provenance.device_name(device)],
-        "compiled": [],
-        "resumed": 0,
-        "started": provenance.now(),
-        "data": {"name": config.data, **counts, "checksums": [part.checksum for part in filter(None, sets)]},
-        "parameters": None,
-        "timings": None,
-        "results": None,
-    }
-
-
-def _start(context: Context) -> tuple[State, Batches]:
+def _start(context: Context, features: str | Path | None) -> tuple[Context, State, Batches]:
     """A fresh model with its optimiser, and the batches it is trained on. Refuses what does not fit the data."""
+    if features is not None:
+        check_unchanged(context.config)
     config, train_set, device, ranks = context.config, context.sets.train, context.device, context.ranks
     needed = {"num_classes": len(train_set.classes), "in_channels": train_set.images.shape[1]}
     for name, value in needed.items():
@@ -190,8 +173,13 @@ def _start(context: Context) -> tuple[State, Batches]:
             raise ValueError(f"model[{name!r}] must be {value} for {config.data}; got {config.model[name]!r}")
     if config.model["builder"] == "attend_to":
         del needed["in_channels"]  # a network from elsewhere has its own
+    model = build({**config.model, **needed}).eval()
+    with torch.no_grad():
+        model(train_set.float_images([0]))  # pictures too small for the network are refused here
+    if features is not None:
+        context = dataclasses.replace(context, frozen=FrozenFeatures(model, context.sets, features, device=device))
     batches = Batches(
-        train_set,
+        context.shown.train,
         config.batch_size,
         seed=config.seed,
         crop=config.crop,
@@ -200,9 +188,6 @@ def _start(context: Context) -> tuple[State, Batches]:
         channels_last=config.channels_last,
         part=(ranks.rank, ranks.size),
     )
-    model = build({**config.model, **needed}).eval()
-    with torch.no_grad():
-        model(train_set.float_images([0]))  # pictures too small for the network are refused here
     model.to(device).to(memory_format=torch.channels_last if config.channels_last else torch.contiguous_format)
     average = copy.deepcopy(model) if config.ema else model
     optimiser = torch.optim.SGD(
@@ -214,7 +199,7 @@ def _start(context: Context) -> tuple[State, Batches]:
     )
     context.info["compiled"] = [config.compile and device.type == "cuda" and compiled(model)]
     context.info["parameters"] = sum(p.numel() for p in model.parameters())
-    return State(model, average, optimiser, torch.zeros(2, device=device)), batches
+    return context, State(model, average, optimiser, torch.zeros(2, device=device)), batches
 
 
 def _go_on(context: Context, state: State, earlier: dict[str, Any] | None) -> None:
@@ -258,11 +243,13 @@ def _finish(context: Context, state: State) -> Run:
     model = state.average.eval()
     assert isinstance(model, AttentionClassifier)  # as _start built it
     results: dict[str, Any] = {"validation": None}
-    if sets.validation is not None:
+    if context.shown.validation is not None:
         context.tell("validation", state.epoch)
-        results["validation"] = final_scores(model, sets.validation)
+        results["validation"] = final_scores(model, context.shown.validation)
     context.tell("test", state.epoch)
-    results["test"] = final_scores(model, sets.test)
+    results["test"] = final_scores(model, context.shown.test)
+    if context.frozen is not None:
+        context.frozen.give_back(model)
     seconds = sum(entry["seconds"] for entry in state.history)
     info["timings"] = {
         "seconds": round(seconds, 3),

@@ -91,8 +91,8 @@ class Watch:
     def _validate(self) -> dict[str, Any]:
         """The scores of what would be kept, in evaluation mode, which it stays in."""
         context, average = self.context, self.state.average.eval()
-        if context.sets.validation is None:
+        if context.shown.validation is None:
             return {}
         context.tell("validation", self.state.epoch, self.state.batch)
         with autocast(context.device, bfloat16=context.config.bfloat16):
-            return evaluate(average, context.sets.validation)
+            return evaluate(average, context.shown.validation)

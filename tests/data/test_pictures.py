@@ -1,5 +1,7 @@
 """One picture in every form that people hold it: the same pixels, and clear words where it is none."""
 
+import io
+
 import jaxtyping
 import numpy as np
 import pytest
@@ -38,6 +40,9 @@ def forms(file):
         "PIL with transparency": image.convert("RGBA"),
         "array": PIXELS,
         "array with transparency": with_alpha,
+        "array of floats": PIXELS / 255,
+        "floats with transparency": (with_alpha / 255).astype(np.float32),
+        "open file": io.BytesIO(file.read_bytes()),
         "tensor": TRUE,
         "floats": to_tensor(image),
         "half precision": to_tensor(image).bfloat16().float(),
@@ -51,6 +56,58 @@ def test_every_form_gives_the_same_pixels(file):
         assert got.is_contiguous()
         tolerance = 1 if name == "half precision" else 0
         assert (got.int() - TRUE.int()).abs().max() <= tolerance, name
+
+
+def test_a_file_in_the_home_folder(file, monkeypatch):
+    monkeypatch.setenv("HOME", str(file.parent))
+    assert torch.equal(read_picture("~/picture.png"), TRUE)
+
+
+def test_what_is_transparent_is_white(tmp_path):
+    hidden = np.dstack([PIXELS, np.full((6, 9), 255, np.uint8)])
+    hidden[:3, :, 3] = 0
+    hidden[3, :, 3] = 128
+    path = tmp_path / "hidden.png"
+    Image.fromarray(hidden).save(path)
+    for source in (path, hidden, hidden / 255, Image.fromarray(hidden)):
+        got = read_picture(source)
+        assert (got[:, :3] == 255).all()
+        assert torch.equal(got[:, 4:], TRUE[:, 4:])
+        assert (got[:, 3].float() - (TRUE[:, 3].float() * 128 + 255 * 127) / 255).abs().max() <= 1
+    palette = Image.new("P", (4, 4), 1)
+    palette.putpalette([0, 0, 0, 255, 0, 0])
+    palette.save(tmp_path / "palette.png", transparency=1)
+    assert (read_picture(tmp_path / "palette.png") == 255).all()
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (np.array([[0, 257], [25700, 65535]], np.uint16), [[0, 1], [100, 255]]),  # 16 bits, by what they can hold
+        (np.array([[-10, 0], [10, 30]], np.int32), [[0, 64], [128, 255]]),  # 32 bits, by what is there
+        (np.array([[0, 0.2], [0.4, 1]], np.float32), [[0, 51], [102, 255]]),
+        (np.array([[0, 2], [4, 10]], np.float32), [[0, 51], [102, 255]]),
+        (np.full((2, 2), 7, np.float32), [[0, 0], [0, 0]]),
+    ],
+)
+def test_deep_pixels_are_scaled_by_their_range(values, expected, tmp_path):
+    Image.fromarray(values).save(tmp_path / "deep.tif")
+    assert read_picture(tmp_path / "deep.tif", channels=1)[0].tolist() == expected
+
+
+def test_of_an_animated_picture_the_first_frame_is_taken(tmp_path):
+    frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
+    frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
+    assert read_picture(tmp_path / "moving.gif")[:, 0, 0].tolist() == [255, 0, 0]
+
+
+def test_a_telephone_picture_is_told_what_to_do(tmp_path):
+    path = tmp_path / "IMG_1.HEIC"
+    path.write_bytes(b"\0\0\0\x18ftypheic")
+    with pytest.raises(
+        ValueError, match=r"IMG_1.HEIC is a HEIC picture, .* save it as JPEG or PNG, or install pillow-h"
+    ):
+        read_picture(path)
 
 
 def test_every_form_can_be_grey(file):
@@ -105,11 +162,16 @@ WRONG = {
         lambda: TRUE.long(),
         {},
         ValueError,
-        r"must be uint8 and \(h, w\) or \(h, w, 3\); got int64 \(6, 9, 3\)",
+        r"must be uint8 or floats in .*; got int64 \(6, 9, 3\)",
     ),
-    "array": (lambda: PIXELS / 255, {}, ValueError, r"must be uint8 and .*; got float64 \(6, 9, 3\)"),
-    "planes": (lambda: TRUE.numpy(), {}, ValueError, r"must be uint8 and .*; got uint8 \(3, 6, 9\)"),
-    "deep": (lambda: Image.new("I;16", (4, 4)), {}, ValueError, "its pixels are of mode 'I;16', not of 8 bits"),
+    "array": (lambda: PIXELS / 100, {}, ValueError, r"a picture of floats must be in \[0, 1\]; got 0 to 2.49: give"),
+    "planes": (lambda: TRUE.numpy(), {}, ValueError, r"must be uint8 or floats .*; got uint8 \(3, 6, 9\)"),
+    "no number": (lambda: Image.fromarray(np.full((4, 4), np.nan, "f4")), {}, ValueError, "are not all numbers: NaN"),
+    "a folder": (lambda: ".", {}, ValueError, r"\. is a folder: give one picture of it, or .*'folder:\.'"),
+    "an address": (lambda: "https://x.org/cat.jpg", {}, ValueError, "cat.jpg is an address: download the picture"),
+    "one pixel": (lambda: TRUE[:, :1, :1], {}, ValueError, "a picture of 1x1 pixels leaves nothing .* be larger"),
+    "a line": (lambda: Image.new("L", (2000, 10)), {}, ValueError, "of 2000x10 pixels .* of a more usual shape"),
+    "too large": (lambda: Image.new("L", (16385, 400)), {}, ValueError, "of 16385x400 pixels .* must be smaller"),
     "kind": (lambda: [1, 2], {}, TypeError, "a picture must be a file, a PIL image, an array .* got list"),
     "size": (lambda: TRUE, {"size": 0}, ValueError, "size must be a whole number of at least 1; got 0"),
     "channels": (lambda: TRUE, {"channels": 4}, ValueError, r"channels must be 1 \(grey\) or 3 \(RGB\)"),

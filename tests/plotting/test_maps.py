@@ -175,6 +175,27 @@ def test_the_bar_has_the_colours_a_panel_shows_over_mid_grey(ax: Axes) -> None:
     np.testing.assert_allclose(shown, 0.5 * pure + 0.25, atol=1e-6)
 
 
+def test_a_lit_picture_keeps_its_colours_and_is_dark_where_the_map_is_low(ax: Axes) -> None:
+    picture = torch.full((3, 4, 6), 200, dtype=torch.uint8)
+    picture[0] = 100
+    map = torch.zeros(4, 6)
+    map[:, 3:] = torch.tensor([1.0, 2.0, 4.0])
+    overlay(ax, picture, map, style="light")
+    drawn = np.asarray(ax.images[0].get_array())
+    share = drawn / (np.array([100, 200, 200]) / 255)
+    for column, expected in enumerate([0.18, 0.18, 0.18, 0.18 + 0.82 / 4, 0.18 + 0.82 / 2, 1]):
+        np.testing.assert_allclose(share[:, column], expected, atol=1e-6)
+    bar = ax.child_axes[0]
+    assert [text.get_text() for text in bar.get_xticklabels()] == ["0", "4"]
+    lit = pixels(picture, map, style="light", side=6)
+    np.testing.assert_array_equal(lit, np.rint(255 * drawn))
+    cells = torch.tensor([[0.0, 1.0]])
+    overlay(ax, picture, cells, style="light", cells=True)
+    assert np.ptp(np.asarray(ax.images[-1].get_array())[:, :3]) < np.ptp(np.asarray(ax.images[-1].get_array()))
+    with pytest.raises(ValueError, match="style='light' is for maps without negative values"):
+        overlay(ax, picture, -map, style="light")
+
+
 def test_overlay_without_bar(ax: Axes) -> None:
     overlay(ax, picture(), some_maps()[0][0], bar=False, box=torch.tensor([1, 1, 3, 3]))
     assert ax.child_axes == []

@@ -321,6 +321,7 @@ class Functional(nn.Module):
         (Functional(mixed=False), "logit of Functional 2 of 2 are functional"),
         (Functional(mixed=True), "logit of Functional 1 of 2 are functional"),
         (plain(nn.Tanh), "logit of Sequential there is none"),
+        (plain(nn.ReLU6), r"logit of Sequential \d of \d are functional, or ReLU6"),  # captum would pass over them
     ],
 )
 def test_models_whose_relus_cannot_be_changed_are_refused(method, model, message):
