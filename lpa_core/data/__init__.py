@@ -4,6 +4,7 @@ from .batches import Batches
 from .digits import DIGITS_MEAN, DIGITS_N, DIGITS_STD, digits_in_clutter
 from .image_set import ImageSet, Split, normalise
 from .pictures import Picture, read_picture
+from .shortcuts import Shortcut, WithShortcut, plant_shortcut
 from .sources import FOLDER_SIZE, load, load_splits
 
 __all__ = [
@@ -14,10 +15,13 @@ __all__ = [
     "Batches",
     "ImageSet",
     "Picture",
+    "Shortcut",
     "Split",
+    "WithShortcut",
     "digits_in_clutter",
     "load",
     "load_splits",
     "normalise",
+    "plant_shortcut",
     "read_picture",
 ]
