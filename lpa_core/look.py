@@ -84,7 +84,7 @@ def look_at(
             shorter side scaled to that of the pictures in training where the weights say it (a network of tokens takes
             no other size, and the middle is cut out), else the picture's own size.
         classes, mean, std: the names of the classes, and what pictures in [0, 1] were normalised with in training. They
-            come with weights; for a bare model ``mean`` and ``std`` must be given.
+            come with weights, and ``mean`` and ``std`` with networks of timm; else they must be given.
 
     Raises: as ``load_weights`` and ``read_picture``; TypeError on a ``model`` of another kind; ValueError where
         ``mean`` and ``std`` are missing or given twice, ``classes`` do not number the logits, or there are no levels.
@@ -127,7 +127,9 @@ def prepare(
             raise ValueError("classes, mean and std come with the weights; give them for a bare model only")
         model, info = model
         classes, mean, std, trained_size = info.classes, info.mean, info.std, info.size
-    elif mean is None or std is None:
+    elif mean is None and std is None and model.mean is not None:
+        mean, std = model.mean, model.std
+    if mean is None or std is None:
         raise ValueError(
             "mean and std must be given for a model without weights to name them: what its pictures were normalised "
             "with, (0.485, 0.456, 0.406) and (0.229, 0.224, 0.225) for torchvision's pretrained networks"

@@ -6,6 +6,7 @@ from .image_set import ImageSet, Split, normalise
 from .montages import montage, montages
 from .photographs import PHOTOGRAPHS, Photograph, photograph
 from .pictures import Picture, read_picture
+from .shortcuts import Shortcut, WithShortcut, plant_shortcut
 from .sources import FOLDER_SIZE, load, load_splits
 
 __all__ = [
@@ -18,7 +19,9 @@ __all__ = [
     "ImageSet",
     "Photograph",
     "Picture",
+    "Shortcut",
     "Split",
+    "WithShortcut",
     "digits_in_clutter",
     "load",
     "load_splits",
@@ -26,5 +29,6 @@ __all__ = [
     "montages",
     "normalise",
     "photograph",
+    "plant_shortcut",
     "read_picture",
 ]

@@ -88,6 +88,20 @@ def iou(maps: Float[Tensor, "b h w"], masks: Bool[Tensor, "b H W"]) -> Float[Ten
     return _iou(*_prepare(maps, masks))
 
 
+def relevance_rank_accuracy(maps: Float[Tensor, "b h w"], masks: Bool[Tensor, "b H W"]) -> Float[Tensor, " b"]:
+    """Relevance rank accuracy: the share of the map's k largest pixels that lie in the mask of k pixels; in [0, 1].
+
+    t / k with t as in ``iou``, which is t / (2k - t): for one picture the two rank maps alike; their means over
+    pictures need not. Ties share as there; a constant map has k / n, chance.
+
+    Source: Arras et al. (2022), "CLEVR-XAI", arXiv:2003.07258.
+    Raises: as ``score_maps``.
+    """
+    values, masks = _prepare(maps, masks)
+    inside, area = _largest_inside(values, masks)
+    return _nan_where_empty(inside / area, masks)
+
+
 def score_maps(maps: Float[Tensor, "b h w"], masks: Bool[Tensor, "b H W"], *, clamp: bool = False) -> MapScores:
     """All three scores of each picture: ``pointing_game``, ``energy_in_mask`` and ``iou``, enlarging once.
 
@@ -161,13 +175,19 @@ def _energy(values: Tensor, masks: Tensor, clamp: bool) -> Tensor:
 
 
 def _iou(values: Tensor, masks: Tensor) -> Tensor:
+    inside, area = _largest_inside(values, masks)
+    return _nan_where_empty(inside / (2 * area - inside), masks)
+
+
+def _largest_inside(values: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
+    """How many of the k largest values lie in the mask of k pixels, ties in part; and k."""
     area = masks.sum(dim=1, keepdim=True)
     last = values.sort(dim=1, descending=True).values.gather(1, (area - 1).clamp(min=0))  # the k-th largest value
     ties = _ties(values, last)
     sure = (values > last) & ~ties
     share = (area - sure.sum(dim=1, keepdim=True)) / ties.sum(dim=1, keepdim=True)
     inside = (sure & masks).sum(dim=1) + share[:, 0] * (ties & masks).sum(dim=1)
-    return _nan_where_empty(inside / (2 * area[:, 0] - inside), masks)
+    return inside, area[:, 0]
 
 
 def box_masks(boxes: Int[Tensor, "b 4"], size: tuple[int, int]) -> Bool[Tensor, "b H W"]:

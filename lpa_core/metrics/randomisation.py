@@ -75,6 +75,42 @@ def randomisation_check(
     return (*rows, *compare_with_baselines(trained, images, clusters, seed=seed))
 
 
+def random_logit(
+    model: nn.Module,
+    images: Float[Tensor, "b c height width"],
+    targets: Targets = None,
+    *,
+    method: str | OwnMethod,
+    clusters: Int[Tensor, " b"] | None = None,
+    seed: int = 0,
+    **options: Any,
+) -> tuple[Similarity, ...]:
+    """How like the map of the class is that of another class, drawn at random for every picture.
+
+    A map that is the same for every class does not explain one. Of a method that explains a class the likeness should
+    be small; the last two rows, a random map and a centre prior, say what is there by chance.
+
+    Source: Sixt et al. (2020), "When Explanations Lie", arXiv:1912.09818.
+    Raises: ValueError on a method that takes no class, or a model with one class; otherwise as ``posthoc.explain``.
+    """
+    line = find_method(method)
+    if not line.class_specific:
+        raise ValueError(f"method must explain a class; {line.name} gives one map for all")
+    with undisturbed(model) as network:
+        images = check_pictures(images, network)
+        logits = Logits(network)
+        classes = pick_targets(logits, images, check_targets(targets, len(images)), batch_size=64)
+        with torch.no_grad():
+            number = logits(images[:1]).shape[1]
+        if number < 2:
+            raise ValueError(f"model must have several classes; {type(network).__name__} has {number}")
+        step = torch.randint(1, number, (len(images),), generator=torch.Generator().manual_seed(seed))
+        both = torch.stack([classes, (classes + step.to(classes.device)) % number], dim=1)
+        own, other = explain(network, images, both, method=method, **options).unbind(dim=1)
+    row = similarity("random class", own, other, clusters, seed=seed)
+    return (row, *compare_with_baselines(own, images, clusters, seed=seed))
+
+
 def _randomised(
     network: nn.Module, order: Iterable[str], mode: str, generator: torch.Generator, *, recurse: bool
 ) -> Iterator[tuple[str, nn.Module]]:

@@ -1,5 +1,6 @@
 """Attention for any network: ``attend_to`` puts estimators and a classifier on its maps and keeps its weights."""
 
+import difflib
 import pickle
 from collections.abc import Mapping, Sequence
 from os import PathLike
@@ -13,6 +14,7 @@ from ..attention import Compatibility, Match, Normalise
 from .backbone_trunk import BackboneTrunk
 from .classifier import AttentionClassifier, Combine, needs_global
 from .lite0 import LITE0, efficientnet_lite0
+from .tracing import first_channels
 
 
 def attend_to(
@@ -33,7 +35,7 @@ def attend_to(
     input_size: int | None = None,
     weights: Any = None,
 ) -> AttentionClassifier:
-    """Attention for a network of your own, or any of torchvision's classifiers: its weights kept, its head replaced.
+    """Attention for a network of your own, or any of torchvision's or timm's: its weights kept, its head replaced.
 
     ``attend_to(resnet18(weights="DEFAULT"), ["layer2", "layer3", "layer4"], 10)`` attends to three maps of a trained
     network. The estimators and the linear layer start fresh; train them alone with ``freeze_backbone=True``. Pictures
@@ -41,28 +43,33 @@ def attend_to(
     then normalised with mean (0.485, 0.456, 0.406) and standard deviation (0.229, 0.224, 0.225). Any size works that
     the backbone takes and that leaves each level several positions; a network of tokens keeps its own.
 
+    ``attend_to("timm:efficientnet_lite0", weights="DEFAULT")`` does the same for a network of timm, if that is
+    installed. timm's networks say what their pictures are normalised with; it stands in ``mean`` and ``std`` of the
+    result, which ``look_at`` uses.
+
     Args:
-        model: the network, or the name of a torchvision classifier, or "efficientnet_lite0" (see ``Lite0``). The
-            network is left as it was: the part in use is copied. A name is recorded in ``config``, so that saved
-            weights can be loaded again.
+        model: the network, or the name of a torchvision classifier, "efficientnet_lite0" (see ``Lite0``), or "timm:"
+            and the name of one of timm's. The network is left as it was: the part in use is copied. A name is recorded
+            in ``config``, so that saved weights can be loaded again.
         nodes, levels, global_node, input_size: see ``BackboneTrunk``; ``node_shapes(model)`` lists the nodes.
         num_classes: K; None for as many as the network has.
         freeze_backbone: train the attention alone: no gradient for the backbone, which stays in eval mode.
-        weights: for a name, torchvision's ``weights=``, ``"DEFAULT"`` for its best (downloaded when not at hand); or
-            a file of your own, ``torch.save(network.state_dict(), "mine.pth")``, of which the part in use is read, so
-            its head may have other classes. Not recorded in ``config``.
+        weights: for a name, torchvision's ``weights=``, ``"DEFAULT"`` for its best (downloaded when not at hand; of
+            timm ``pretrained=True``); or a file of your own, ``torch.save(network.state_dict(), "mine.pth")``, of which
+            the part in use is read, so its head may have other classes. Not recorded in ``config``.
         compatibility, combine, match, normalise, g_per_level, dropout, global_path: as in ``attention_vgg``; g is the
             average of the deepest level's map, or of ``global_node``'s.
 
     Source: ours; the method of Jetley et al. (2018) on other trunks.
     Raises: ValueError on an unknown name, node or option, a node that is no map or has a single position, weights of
         another network, and where the number of classes is neither given nor to be read off; TypeError unless ``model``
-        is a module or a name, and ``nodes`` a list; FileNotFoundError where ``weights`` is a file that is not there.
+        is a module or a name, and ``nodes`` a list; FileNotFoundError where ``weights`` is a file that is not there;
+        ImportError for a name of timm without timm.
     """
     if nodes is not None and (isinstance(nodes, str) or not isinstance(nodes, Sequence)):
         raise TypeError(f"nodes must be a list of names, such as ['layer2', 'layer3']; got {nodes!r}")
     file = _weights_file(weights)
-    network = _torchvision_classifier(model, None if file else weights) if isinstance(model, str) else model
+    network = _named(model, None if file else weights) if isinstance(model, str) else model
     if network is model and weights is not None:
         raise ValueError(f"weights goes with the name of a model; this {type(model).__name__} has its own")
     trunk = BackboneTrunk(
@@ -72,7 +79,7 @@ def attend_to(
         global_node=global_node,
         global_path=needs_global(compatibility, combine, global_path),
         freeze=freeze_backbone,
-        input_size=input_size,
+        input_size=_input_size(network) if input_size is None else input_size,
     )
     if file is not None:
         _load_part(trunk.backbone, file)
@@ -95,6 +102,7 @@ def attend_to(
     example = next((p for p in network.parameters() if p.is_floating_point()), torch.empty(0))
     classifier.to(device=example.device, dtype=example.dtype)
     classifier.train(network.training)
+    classifier.mean, classifier.std = _statistics(network)
     if isinstance(model, str):
         classifier.config = {
             "builder": "attend_to",
@@ -113,6 +121,47 @@ def attend_to(
             "input_size": trunk.input_size,
         }
     return classifier
+
+
+def _named(name: str, weights: Any) -> nn.Module:
+    library, _, inside = name.rpartition(":")
+    if library not in ("", "timm"):
+        raise ValueError(f"model must be a module, a name of torchvision, or 'timm:NAME'; got {name!r}")
+    return _timm_classifier(inside, weights) if library else _torchvision_classifier(name, weights)
+
+
+def _timm_classifier(name: str, weights: Any) -> nn.Module:
+    try:
+        import timm  # optional
+    except ImportError as error:
+        raise ImportError(f"'timm:{name}' needs timm: pip install timm") from error
+    if weights not in (None, "DEFAULT"):
+        raise ValueError(f"weights of a network of timm must be None, 'DEFAULT' or a file; got {weights!r}")
+    if not timm.is_model(name):
+        close = timm.list_models(f"*{name}*")[:8] or difflib.get_close_matches(name, timm.list_models(), n=8)
+        raise ValueError(
+            f"model must be one of timm's networks (timm.list_models()); got {name!r}, close to it are "
+            f"{', '.join(close) or 'none'}"
+        )
+    return timm.create_model(name, pretrained=weights == "DEFAULT")
+
+
+def _about(network: nn.Module) -> Mapping[str, Any]:
+    """What a network of timm says of its pictures; nothing for others."""
+    about = getattr(network, "pretrained_cfg", None)
+    return about if isinstance(about, Mapping) else {}
+
+
+def _input_size(network: nn.Module) -> int | None:
+    size = _about(network).get("input_size")
+    return int(size[-1]) if size is not None and size[-1] == size[-2] else None
+
+
+def _statistics(network: nn.Module) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
+    mean, std = (_about(network).get(name) for name in ("mean", "std"))
+    if mean is None or std is None or len(mean) != first_channels(network) or len(std) != len(mean):
+        return None, None
+    return tuple(map(float, mean)), tuple(map(float, std))
 
 
 def _torchvision_classifier(name: str, weights: Any) -> nn.Module:

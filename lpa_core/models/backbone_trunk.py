@@ -5,6 +5,7 @@ A node is the name of a module, as in ``dict(model.named_modules())``; its local
 """
 
 from collections.abc import Mapping, Sequence
+from math import prod
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -36,7 +37,7 @@ class BackboneTrunk(Trunk):
         global_node: name of the module that gives g; None for the deepest of ``nodes``.
         global_path: False gives ``g=None``.
         freeze: True: the backbone's parameters get no gradient, and it stays in eval mode under ``train()``, so that
-            its BatchNorm statistics and its dropout rest too.
+            its BatchNorm statistics and its dropout rest too. It may then take another way to its nodes in train mode.
         input_size: side of the square picture of the trial run that learns channels and sizes; other sizes work
             afterwards where the backbone takes them. None for the model's own ``image_size``, else 224.
 
@@ -82,7 +83,10 @@ class BackboneTrunk(Trunk):
         self.num_classes = table[""].shape[0] if "" in table and len(table[""].shape) == 1 else None
         self.has_tokens = any(each.kind == "tokens" for each in levels_as)
         self.backbone = part_of(
-            backbone, (*self.nodes, self.global_node) if global_path else self.nodes, self.input_size
+            backbone,
+            (*self.nodes, self.global_node) if global_path else self.nodes,
+            self.input_size,
+            train_too=not freeze,
         )
         if chosen:
             _check_most_is_used(backbone, self.backbone, table, self.nodes)
@@ -158,7 +162,7 @@ def _check_most_is_used(model: nn.Module, part: nn.Module, table: Mapping[str, N
     whole = sum(
         p.numel()
         for name, module in model.named_modules()
-        if name in table and len(table[name].shape) > 1
+        if name in table and (len(table[name].shape) == 2 or prod(table[name].shape[1:]) > 1)  # not one position
         for p in module.parameters(recurse=False)
     )
     if 2 * used < whole:

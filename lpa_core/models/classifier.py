@@ -62,6 +62,8 @@ class AttentionClassifier(nn.Module):
     """
 
     config: dict[str, Any]  # what a builder was called with; empty for a model put together by hand
+    mean: tuple[float, ...] | None = None  # what pictures in [0, 1] are normalised with, where the backbone says so
+    std: tuple[float, ...] | None = None
 
     def __init__(
         self,

@@ -157,11 +157,12 @@ def _traced(model: nn.Module, wanted: Sequence[str], cloned: Collection[str] = (
     return fx.GraphModule(model, whole.graph, type(model).__name__)  # holds only the modules still called
 
 
-def part_of(model: nn.Module, wanted: Sequence[str], side: int) -> fx.GraphModule:
+def part_of(model: nn.Module, wanted: Sequence[str], side: int, *, train_too: bool = True) -> fx.GraphModule:
     """A copy of the part of ``model`` that leads to the wanted nodes, proved to give what they give in the model.
 
     The rest of the model is left out, so every parameter of the part is in use. Where a node's output is overwritten in
-    place by what follows (an ``inplace`` ReLU after a BatchNorm, say), it is cloned.
+    place by what follows (an ``inplace`` ReLU after a BatchNorm, say), it is cloned. ``train_too=False`` is for a part
+    that stays in eval mode.
 
     Raises: ValueError where the model cannot be traced, takes another way to the nodes in train than in eval mode, or
         gives something else there than its part.
@@ -184,14 +185,14 @@ def part_of(model: nn.Module, wanted: Sequence[str], side: int) -> fx.GraphModul
                     f"nodes must give the same in a part of the model as in the whole; {', '.join(wrong)} of "
                     f"{type(model).__name__} do not: take the modules that hold them"
                 )
-        model.train()
-        if _traced(model, wanted, overwritten).code != part.code:
+        model.train(train_too)
+        if train_too and _traced(model, wanted, overwritten).code != part.code:
             holders = [name.rpartition(".")[0] for name in wanted if "." in name]
             whole = f", or take nodes that hold it and run whole ({', '.join(dict.fromkeys(holders))})"
             raise ValueError(
                 f"model must take the same way to its nodes in train and eval mode; the forward of "
                 f"{type(model).__name__} depends on `training` there: put that step (dropout, say) into a module"
-                f"{whole if holders else ''}"
+                f"{whole if holders else ''}, or freeze the backbone, which then stays in eval mode"
             )
     return copy.deepcopy(part)
 

@@ -6,7 +6,15 @@ import jaxtyping
 import pytest
 import torch
 
-from lpa_core.metrics.localisation import box_masks, energy_in_mask, enlarge, iou, pointing_game, score_maps
+from lpa_core.metrics.localisation import (
+    box_masks,
+    energy_in_mask,
+    enlarge,
+    iou,
+    pointing_game,
+    relevance_rank_accuracy,
+    score_maps,
+)
 
 NAN = float("nan")
 
@@ -246,3 +254,14 @@ def test_box_masks_refuses_boxes_outside(box: list[int]) -> None:
 def test_box_masks_refuses_other_shapes() -> None:
     with pytest.raises(ValueError, match=r"boxes must be \(b, 4\)"):
         box_masks(torch.zeros(2, 3, dtype=torch.long), (4, 4))
+
+
+def test_relevance_rank_accuracy_by_hand_and_beside_iou() -> None:
+    maps = torch.tensor([[[1.0, 2.0, 3.0], [4.0, 6.0, 0.0]]])
+    # Of the three largest, 6, 4 and 3, two lie in the mask of three.
+    assert relevance_rank_accuracy(maps, mask_of(".##", ".#.")).item() == pytest.approx(2 / 3)
+    assert relevance_rank_accuracy(torch.ones(1, 2, 3), mask_of("###", "##.")).item() == pytest.approx(5 / 6)  # chance
+    assert relevance_rank_accuracy(maps, mask_of("...", "...")).isnan().all()
+    maps, masks = random_case(0)
+    share, overlap = relevance_rank_accuracy(maps, masks), iou(maps, masks)
+    torch.testing.assert_close(overlap, share / (2 - share))

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lpa_core.metrics.baselines import centre_prior, random_maps
 from lpa_core.metrics.likeness import similarity
-from lpa_core.metrics.randomisation import parameter_layers, randomisation_check, randomise
+from lpa_core.metrics.randomisation import parameter_layers, random_logit, randomisation_check, randomise
 from lpa_core.models.builders import small_attention_net
 from lpa_core.posthoc.methods import explain
 
@@ -209,3 +209,19 @@ def test_a_compiled_model_can_be_checked():
 def test_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         randomisation_check(**{"model": net(), "images": pictures(), "method": "saliency", **arguments})
+
+
+def test_the_map_of_another_class_is_told_from_a_map_that_is_the_same_for_all():
+    def same(model, images, targets):
+        return images.abs().sum(dim=1)
+
+    torch.manual_seed(0)
+    model = small_attention_net(4).eval()
+    images = torch.randn(3, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    row, *baselines = random_logit(model, images, method=same)
+    assert row.spearman.mean == pytest.approx(1.0)
+    assert [one.name for one in baselines] == ["random map", "centre prior"]
+    row, *_ = random_logit(model, images, [0, 1, 2], method="hirescam")
+    assert row.spearman.mean < 0.999
+    with pytest.raises(ValueError, match="method must explain a class; attention gives one map for all"):
+        random_logit(model, images, method="attention")

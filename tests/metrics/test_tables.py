@@ -3,11 +3,13 @@
 import jaxtyping
 import pytest
 import torch
+from torch import nn
 
 from lpa_core.metrics.baselines import random_maps, uniform_maps
 from lpa_core.metrics.intervals import Interval
 from lpa_core.metrics.localisation import box_masks, score_maps
-from lpa_core.metrics.tables import best_level, compare_maps
+from lpa_core.metrics.tables import best_level, by_layer, compare_maps
+from lpa_core.posthoc import explain
 
 NAN = float("nan")
 
@@ -102,3 +104,52 @@ def test_compare_maps_names_the_map_that_does_not_fit() -> None:
     masks, images, _ = comparison(6)
     with pytest.raises(ValueError, match=r"level 2: masks must be .* each of 5 maps"):
         compare_maps({"level 1": masks.float(), "level 2": torch.rand(5, 4, 4)}, masks, images=images)
+
+
+class Reader(nn.Module):
+    """Two convolutions and a mean: what each layer shows is known."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.early = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.ReLU())
+        self.late = nn.Conv2d(2, 3, 2, stride=2)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.late(self.early(images)).mean((2, 3))
+
+
+def test_methods_stand_in_for_their_maps() -> None:
+    def own(model, images, targets):
+        return images[:, 0] * targets[:, None, None]
+
+    model, pictures = Reader(), torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    masks = torch.rand(4, 8, 8, generator=torch.Generator().manual_seed(2)) < 0.3
+    targets = [0, 1, 2, 1]
+    maps = {"grad_cam": explain(model, pictures, targets), "own": own(model, pictures, torch.tensor(targets))}
+    given = compare_maps(maps, masks, images=pictures, clamp=True)
+    named = compare_maps(
+        {"grad_cam": "grad_cam", "own": own},
+        masks,
+        images=pictures,
+        model=model,
+        inputs=pictures,
+        targets=targets,
+        clamp=True,
+    )
+    assert named == given
+    with pytest.raises(ValueError, match=r"own: a method needs model= and inputs="):
+        compare_maps({"own": own}, masks, images=pictures)
+
+
+def test_by_layer_has_a_row_for_every_layer_and_the_baselines() -> None:
+    model, pictures = Reader(), torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    masks = torch.rand(4, 8, 8, generator=torch.Generator().manual_seed(2)) < 0.3
+    rows = by_layer(model, pictures - 0.5, masks, 1, method="hirescam", pictures=pictures)
+    assert [row.name for row in rows] == ["early", "late", *BUILT_IN, "edges"]
+    assert [row.baseline for row in rows] == [False, False, *[True] * 5]
+    alone = explain(model, pictures - 0.5, 1, method="hirescam", layer="early")
+    expected = compare_maps({"early": alone}, masks, images=pictures, clamp=True)[0]
+    assert rows[0] == expected
+    (row, *_) = by_layer(model, pictures - 0.5, masks, 1, pictures=pictures, layers=["early.0"])
+    assert row.name == "early.0"

@@ -198,6 +198,15 @@ def test_a_step_inside_a_block_may_do_what_tracing_cannot_follow():
     assert not torch.equal(part.train()(pictures())["blocks.1"], part.eval()(pictures())["blocks.1"])
 
 
+def test_a_part_that_stays_in_eval_mode_may_take_another_way_in_train_mode():
+    network = made(FunctionalDropout)
+    part = part_of(network, ["blocks.0"], 12, train_too=False).eval()
+    expected = []
+    network.blocks[0].register_forward_hook(lambda _m, _i, output: expected.append(output))
+    network(pictures())
+    torch.testing.assert_close(part(pictures())["blocks.0"], expected[0])
+
+
 WRONG = {
     "way depends on the mode": (
         FunctionalDropout,
