@@ -45,7 +45,7 @@ def noise(split, seed):
     return ImageSet("cifar100", split, images, torch.arange(PICTURES) % 100, names, (0.5,) * 3, (0.25,) * 3, split)
 
 
-def shrunk(data_root):
+def shrunk(data_root, *, epochs=EPOCHS):
     """In this block runs are narrow and short; CIFAR is that of ``data_root``, or noise of the same form."""
     real, whole = training.preset, training.train
 
@@ -59,6 +59,6 @@ def shrunk(data_root):
         return load_sets(config, root=data_root, **options)
 
     def train(config, *arguments, **options):
-        return whole(replace(config, epochs=min(config.epochs, EPOCHS)), *arguments, **options)
+        return whole(replace(config, epochs=min(config.epochs, epochs)), *arguments, **options)
 
     return patch.multiple(training, preset=preset, load_sets=sets, train=train)
