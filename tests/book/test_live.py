@@ -34,7 +34,7 @@ from lpa_core.widgets.live_network.steps import _Watch, record
 pytestmark = pytest.mark.built
 
 HTML = notebooks.ROOT / "_build" / "html"
-PICTURES = 50  # of each network; 200 gave the same largest differences
+PICTURES = 50  # for each network
 SCENES = ("draw", "occlude", "photograph")
 
 
@@ -335,6 +335,12 @@ def element(chromium: Any, name: str, selector: str) -> Any:
     return chromium.find_element("css selector", f"[data-scene={name}] {selector}")
 
 
+def keys(chromium: Any, target: Any, *pressed: str) -> None:
+    """Press keys with ``target`` in focus, as Tab would bring it there; a click could land under the page's head."""
+    chromium.execute_script("arguments[0].focus()", target)
+    webdriver.ActionChains(chromium).send_keys(*pressed).perform()
+
+
 @pytest.mark.parametrize("scheme", ["file", "http"])
 def test_scenes_start_without_asking_anybody_and_are_open_to_everybody(scheme, chromium, server):
     start = server if scheme == "http" else HTML.as_uri()
@@ -403,9 +409,7 @@ def test_a_scene_in_the_address_is_the_scene_that_was_left_and_reset_leaves_noth
     first = settled(chromium, scene)
     element(chromium, "draw", "button:nth-of-type(8)").click()
     Select(element(chromium, "draw", "select")).select_by_value("digits-dp")
-    webdriver.ActionChains(chromium).send_keys_to_element(
-        element(chromium, "draw", "input[type=range]"), Keys.HOME
-    ).perform()
+    keys(chromium, element(chromium, "draw", "input[type=range]"), Keys.HOME)
     left = settled(chromium, scene)
     wait(chromium, "location.hash.includes('net=digits-dp') && location.hash.includes('t=-1')")
     state = chromium.execute_script("return location.hash").removeprefix("#draw")
@@ -442,10 +446,9 @@ def test_every_control_changes_what_is_seen(chromium):
     freeze, by_hand = chromium.find_elements("css selector", "[data-scene=draw] input[type=checkbox]")
     maps = f"return {scene}.answer.result.levels.map(({{a}}) => [...a])"
     freeze.click()
+    settled(chromium, scene)
     held = chromium.execute_script(maps)
-    webdriver.ActionChains(chromium).send_keys_to_element(
-        element(chromium, "draw", ".lpa-handle"), *[Keys.ARROW_RIGHT] * 6
-    ).perform()
+    keys(chromium, element(chromium, "draw", ".lpa-handle"), *[Keys.ARROW_RIGHT] * 6)
     settled(chromium, scene)
     np.testing.assert_allclose(np.array(chromium.execute_script(maps)[2]), held[2])
     freeze.click()
@@ -474,8 +477,26 @@ def test_a_digit_drawn_by_hand_is_recognised_and_an_empty_drawing_is_said_to_be_
     logits = settled(chromium, scene)
     wait(chromium, f"!{said}.includes('Nothing')")
     assert np.argmax(logits) == 1, "a stroke from top to bottom"
-    webdriver.ActionChains(chromium).send_keys_to_element(pad, Keys.ARROW_LEFT, Keys.SPACE).perform()
+    keys(chromium, pad, Keys.ARROW_LEFT, Keys.SPACE)
     wait(chromium, "location.hash.includes('ink=')")
+
+
+def test_a_picture_is_not_lost_when_a_question_about_the_old_one_overtakes_it(chromium):
+    scene = open_scene(chromium, "draw")
+    before = settled(chromium, scene)
+    handle = element(chromium, "draw", ".lpa-handle")
+    chromium.execute_script(
+        f"""
+        for (let n = 0; n < 4; n++) {{
+            arguments[0].dispatchEvent(new KeyboardEvent("keydown", {{key: "ArrowRight", shiftKey: true}}));
+            {scene}.look(false);
+        }}""",
+        handle,
+    )
+    moved = settled(chromium, scene)
+    assert moved != before
+    chromium.execute_script(f"{scene}.look()")
+    assert settled(chromium, scene) == moved
 
 
 def test_what_a_script_paints_wrongly_is_refused_in_words(chromium):
@@ -508,9 +529,7 @@ def test_the_brush_hides_the_digit(chromium):
     assert settled(chromium, open_scene(chromium, "occlude", state)) == after
     chromium.find_element("xpath", "//*[@data-scene='occlude']//button[text()='Uncover all']").click()
     assert settled(chromium, scene) == before
-    webdriver.ActionChains(chromium).send_keys_to_element(
-        element(chromium, "occlude", "canvas"), Keys.ARROW_DOWN, Keys.SPACE
-    ).perform()
+    keys(chromium, element(chromium, "occlude", "canvas"), Keys.ARROW_DOWN, Keys.SPACE)
     assert settled(chromium, scene) != before
     chromium.find_element("xpath", "//*[@data-scene='occlude']//button[text()='Another picture']").click()
     assert settled(chromium, scene) != before

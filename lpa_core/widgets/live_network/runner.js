@@ -55,7 +55,10 @@ function lpaRunner(data) {
   let busy = false, next = null;
 
   async function look(input) {
-    if (next) next.resolve(null);
+    if (next) {
+      next.resolve(null);
+      if (!input.pixels) input = {...input, pixels: next.input.pixels}; // a picture not yet seen is not lost
+    }
     return new Promise((resolve, reject) => {
       next = {input, resolve, reject};
       work();
