@@ -10,7 +10,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from lpa_core.recording import public_command
+from recording import public_command
 
 from lpa_core.models.weights import load_weights, save_weights
 
@@ -28,7 +28,7 @@ def main(arguments: list[str]) -> None:
     for argument in arguments:
         name, run = argument.split("=", 1)
         model, info = load_weights(run)  # refuses what is damaged or not ours before anything is touched
-        about = {key: value for key, value in asdict(info).items() if key not in ("config", "sha256")}
+        about = {key: value for key, value in asdict(info).items() if key not in ("config", "sha256", "backbone")}
         about["provenance"]["command"] = public_command(info.provenance.get("command"), name)
         save_weights(FOLDER / f"{name}.safetensors", model, **about, half=half)
     hashes = {path.stem: load_weights(path).info.sha256 for path in sorted(FOLDER.glob("*.safetensors"))}
