@@ -179,7 +179,7 @@ def test_temperature_and_given_maps_change_the_answer_as_they_should(engine, chr
         engine.open(data).then((network) => {
             engine.look(network, {data: Float32Array.from(flat), c: 3, h: 40, w: 40});
             const {logits, levels} = engine.look(network, null, options); // from the attention on
-            const d = engine.details(network, 2, 57, 3);
+            const d = lpaDetails(network, 2, 57, 3);
             done({logits: [...logits], maps: levels.map(({a}) => [...a]), parts: d.parts, bias: d.bias, c: d.c_i,
                  inner: d.l_i.reduce((sum, x, k) => sum + x * d.query[k], 0) + d.constant});
         });""",

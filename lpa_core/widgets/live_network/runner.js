@@ -15,7 +15,7 @@ function lpaRunner(data) {
         if (ask === "open") network = await engine.open(input);
         const picture = input.pixels ? engine.prepared(input.pixels, network) : null;
         answer({id, result: ask === "look" ? engine.look(network, picture, input)
-          : ask === "details" ? engine.details(network, ...input.about) : true});
+          : ask === "details" ? lpaDetails(network, ...input.about) : true});
       } catch (error) {
         answer({id, error: error.message});
       }
@@ -31,7 +31,7 @@ function lpaRunner(data) {
 
   let send, stop = () => {};
   try {
-    const text = `"use strict";\n${lpaEngine}\nconst serve = ${serve};\nconst reply = serve(lpaEngine(), (m) => postMessage(m));
+    const text = `"use strict";\n${lpaEngine}\n${lpaDetails}\nconst serve = ${serve};\nconst reply = serve(lpaEngine(), (m) => postMessage(m));
       let last = Promise.resolve(); onmessage = ({data}) => { last = last.then(() => reply(data)); };`;
     const address = URL.createObjectURL(new Blob([text], {type: "text/javascript"}));
     const worker = new Worker(address);
