@@ -169,7 +169,7 @@ def run_explain(options: argparse.Namespace, command: str) -> None:
     # Drawing and the post-hoc methods take a second to import, and the other commands do without.
     from matplotlib.figure import Figure
 
-    from .plotting.grids import attention_figure, map_grid
+    from .plotting.grids import attention_figure, drawable, map_grid
     from .posthoc import METHODS, explain
 
     if (options.image is None) == (options.sample is None):
@@ -204,7 +204,8 @@ def run_explain(options: argparse.Namespace, command: str) -> None:
         with torch.no_grad():
             logits = ready.model(ready.images)
         of = int(logits.argmax()) if target is None else target
-        map_grid(ready.picture[None], [maps.cpu()], titles=[f"{options.method}: “{classes[of]}”"], figure=figure)
+        title = f"{options.method}: “{classes[of]}”"
+        map_grid(drawable(ready.photograph)[None], [maps.cpu()], titles=[title], figure=figure)
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png", metadata={"Software": None})
     write_atomic(out, drawn.getvalue())

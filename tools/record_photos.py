@@ -22,7 +22,9 @@ import torch
 from torch import Tensor
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "book")]
+
+from recorded.photographs import checksum  # noqa: E402
 
 from lpa_core import metrics  # noqa: E402
 from lpa_core._utils import provenance  # noqa: E402
@@ -199,8 +201,13 @@ def play(trained: Trained, made: ImageSet, seed: int) -> tuple[dict[str, Any], d
         rows[f"attention, level {level + 1}"] = row(weights.repeat_interleave(cells, dim=0))
     rows["random map"] = row(metrics.random_maps(n, tuple(coarsest), seed=seed).repeat_interleave(cells, dim=0))
     rows["centre prior"] = row(metrics.centre_prior(n * cells, size))
-    rows["edge map"] = row(metrics.edge_maps(made.images, sigma=0.0).repeat_interleave(cells, dim=0))
+    rows["edge map"] = row(metrics.edge_maps(made.images).repeat_interleave(cells, dim=0))
     return rows, refused
+
+
+def short(path: str) -> str:
+    """A path as a record names it: no place on this computer."""
+    return Path(path).name
 
 
 def main() -> None:
@@ -225,7 +232,9 @@ def main() -> None:
     record = {
         "format": FORMAT,
         "name": name,
-        "command": shlex.join(["python", "tools/record_photos.py", options.what, "..."]),
+        "command": shlex.join(
+            ["python", "tools/record_photos.py", options.what, *(Path(of).name for of in options.of)]
+        ),
         "commit": provenance.commit(),
         "versions": provenance.versions(),
         "device": provenance.device_name(torch.device("cpu")),
@@ -234,6 +243,7 @@ def main() -> None:
         "cpu_seconds": round(time.process_time() - started),
         **values,
     }
+    record["checksum"] = checksum(record)
     write_atomic(RESULTS / f"{name}.json", json.dumps(record, indent=1) + "\n")
     print(json.dumps({"record": f"book/results/{name}.json", "cpu_seconds": record["cpu_seconds"]}))
 

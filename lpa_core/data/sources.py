@@ -6,7 +6,6 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -107,8 +106,8 @@ def load_splits(
     if name in _TORCHVISION:
         found = _load_torchvision(name, splits, folder, download, mirror)
     elif name == "tiny-imagenet":
-        how: dict[str, Any] = {"size": SIDE if size is None else size, "download": download, "mirror": mirror}
-        found = tuple(load_tiny_imagenet(split, folder, **how) for split in splits)
+        side = SIDE if size is None else size
+        found = load_tiny_imagenet(splits, folder, size=side, download=download, mirror=mirror)
     elif name == "imagenette":
         found = _load_imagenette(name, splits, folder, 160 if size is None else size, download, mirror)
     elif kind == "folder" and path:

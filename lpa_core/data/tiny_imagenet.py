@@ -9,7 +9,7 @@ import logging
 import os
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,8 +37,10 @@ class _Listed(NamedTuple):
     box: tuple[int, int, int, int]
 
 
-def load_tiny_imagenet(split: str, root: Path, *, size: int = SIDE, download: bool, mirror: str | None) -> ImageSet:
-    """One split of Tiny ImageNet under ``root``, with boxes: see ``load``, which this stands behind.
+def load_tiny_imagenet(
+    splits: Sequence[str], root: Path, *, size: int = SIDE, download: bool, mirror: str | None
+) -> tuple[ImageSet, ...]:
+    """Splits of Tiny ImageNet under ``root``, with boxes: see ``load``, which this stands behind.
 
     ``size`` enlarges the pictures (bicubic) and their boxes. A copy with a part of the pictures works, and a warning is
     logged that says how many there are; classes are then still all 200, and the splits are of what is there.
@@ -79,19 +81,25 @@ def load_tiny_imagenet(split: str, root: Path, *, size: int = SIDE, download: bo
         "all": train,
         "test": tested,
     }
-    chosen, sample = parts[split], parts["train"][:: max(1, len(parts["train"]) // 1000)]
-    if not chosen or not sample:
-        raise ValueError(f"tiny-imagenet in {folder} has no pictures for {split!r}: it is damaged, or not whole")
+    sample = parts["train"][:: max(1, len(parts["train"]) // 1000)]
+    for split in splits:
+        if not parts[split] or not sample:
+            raise ValueError(f"tiny-imagenet in {folder} has no pictures for {split!r}: it is damaged, or not whole")
     # A thousand pictures, evenly spaced, are enough for mean and std, as they are for a folder.
     mean, std = statistics(read_pictures([found.file for found in sample], SIDE))
-    images = read_pictures([found.file for found in chosen], size)
-    labels = torch.tensor([found.label for found in chosen])
-    boxes = torch.tensor([found.box for found in chosen])[:, [1, 0, 3, 2]]  # top, left, bottom, right
-    boxes = ((boxes + torch.tensor([0, 0, 1, 1])) * size).div(SIDE).round().long()
-    boxes[:, 2:] = torch.maximum(boxes[:, 2:], boxes[:, :2] + 1).clamp(max=size)  # at least a pixel where ``size`` < 64
-    boxes[:, :2] = torch.minimum(boxes[:, :2], boxes[:, 2:] - 1)
-    checksum = content_checksum(images, labels)
-    return ImageSet("tiny-imagenet", split, images, labels, classes, mean, std, checksum, boxes=boxes)
+
+    def part(split: str) -> ImageSet:
+        chosen = parts[split]
+        images = read_pictures([found.file for found in chosen], size)
+        labels = torch.tensor([found.label for found in chosen])
+        boxes = torch.tensor([found.box for found in chosen])[:, [1, 0, 3, 2]]  # top, left, bottom, right
+        boxes = ((boxes + torch.tensor([0, 0, 1, 1])) * size).div(SIDE).round().long()
+        boxes[:, 2:] = torch.maximum(boxes[:, 2:], boxes[:, :2] + 1).clamp(max=size)  # a pixel at least
+        boxes[:, :2] = torch.minimum(boxes[:, :2], boxes[:, 2:] - 1)
+        checksum = content_checksum(images, labels)
+        return ImageSet("tiny-imagenet", split, images, labels, classes, mean, std, checksum, boxes=boxes)
+
+    return tuple(map(part, splits))
 
 
 def _lines(path: Path) -> list[str]:

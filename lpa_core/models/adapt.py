@@ -31,6 +31,7 @@ def attend_to(
     g_per_level: bool = False,
     dropout: float = 1.0,
     global_path: bool = True,
+    flat_start: bool = False,
     freeze_backbone: bool = False,
     input_size: int | None = None,
     weights: Any = None,
@@ -53,6 +54,9 @@ def attend_to(
             in ``config``, so that saved weights can be loaded again.
         nodes, levels, global_node, input_size: see ``BackboneTrunk``; ``node_shapes(model)`` lists the nodes.
         num_classes: K; None for as many as the network has.
+        flat_start: let u start at 0, so that every level begins with equal weights and leaves them only where that
+            helps. Without it, features as large as a trained backbone's make sharp peaks of a random u, some of which
+            training never levels. For "pc" and "additive"; "dp" has no u.
         freeze_backbone: train the attention alone: no gradient for the backbone, which stays in eval mode.
         weights: for a name, torchvision's ``weights=``, ``"DEFAULT"`` for its best (downloaded when not at hand; of
             timm ``pretrained=True``); or a file of your own, ``torch.save(network.state_dict(), "mine.pth")``, of which
@@ -99,6 +103,9 @@ def attend_to(
         g_per_level=g_per_level,
         dropout=dropout,
     )
+    for estimator in classifier.estimators if flat_start else ():
+        if hasattr(estimator, "u"):
+            nn.init.zeros_(estimator.u)
     example = next((p for p in network.parameters() if p.is_floating_point()), torch.empty(0))
     classifier.to(device=example.device, dtype=example.dtype)
     classifier.train(network.training)
@@ -117,6 +124,7 @@ def attend_to(
             "g_per_level": g_per_level,
             "dropout": dropout,
             "global_path": global_path,
+            "flat_start": flat_start,
             "freeze_backbone": freeze_backbone,
             "input_size": trunk.input_size,
         }

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -151,7 +151,7 @@ def attention_figure(
             seen = output
         else:
             seen = look_at(output, image, size=size, classes=classes, mean=mean, std=std)
-        image, output, classes, mean, std = _at_most(seen.photograph, DRAWN), seen.output, seen.classes, None, None
+        image, output, classes, mean, std = drawable(seen.photograph), seen.output, seen.classes, None, None
     elif size is not None:
         raise ValueError(f"size is for a model that is still to look; output has looked already; got {size!r}")
     if not isinstance(image, Tensor):
@@ -182,7 +182,7 @@ def attention_figure(
     )
 
 
-def _at_most(image: Tensor, longest: int) -> Tensor:
+def drawable(image: UInt8[Tensor, "c h w"], longest: int = DRAWN) -> UInt8[Tensor, "c H W"]:
     """The picture, scaled down where its longer side is longer than ``longest`` pixels: more does not show."""
     height, width = image.shape[1:]
     if max(height, width) <= longest:

@@ -130,3 +130,15 @@ def test_other_weights_by_name_are_refused():
             efficientnet_lite0("IMAGENET1K_V1")
     finally:
         jaxtyping.config.update("jaxtyping_disable", False)
+
+
+def test_a_flat_start_looks_everywhere_at_first(photos):
+    options = {"num_classes": 3, "weights": "DEFAULT", "freeze_backbone": True, "input_size": 64}
+    flat = attend_to(LITE0, **options, flat_start=True).eval()
+    assert flat.config["flat_start"] is True
+    for level in flat.attend(photos).attended:
+        positions = level.weights[0].numel()
+        torch.testing.assert_close(level.weights, torch.full_like(level.weights, 1 / positions))
+    sharp = attend_to(LITE0, **options).eval().attend(photos).attended[0].weights
+    assert sharp.max() > 10 / sharp[0].numel()
+    attend_to(LITE0, **options, compatibility="dp", flat_start=True)  # has no u
