@@ -16,7 +16,7 @@ from sphinx.application import Sphinx
 
 PAGE = "book/live"
 DIGITS = ("digits-pc", "digits-dp", "digits-uniform")
-PHOTO = "small-pc"  # the network of the photographs: any of load_weights with classes of everyday things
+PHOTO = "cifar100-pc"  # the network of the photographs: any of load_weights with classes of everyday things
 OWN = ("scene", "draw", "occlude", "start")  # the scripts of book/_live
 HANDS = 4  # that write each digit
 # Photograph, top and left of 40x40 pixels of it, by what is seen there.
