@@ -3,7 +3,7 @@
 from .batches import Batches
 from .digits import DIGITS_MEAN, DIGITS_N, DIGITS_STD, digits_in_clutter
 from .image_set import ImageSet, Split, normalise
-from .montages import montage, montages
+from .montage_sets import montage, montages
 from .photographs import PHOTOGRAPHS, Photograph, photograph
 from .pictures import Picture, read_picture
 from .shortcuts import Shortcut, WithShortcut, plant_shortcut

@@ -48,7 +48,7 @@ class Context:
             self.on_event(moment, epoch, batch)
 
 
-def described(config: TrainConfig, sets: Sets, device: torch.device, command: str | None) -> dict[str, Any]:
+def run_info(config: TrainConfig, sets: Sets, device: torch.device, command: str | None) -> dict[str, Any]:
     """What run.json says at the start."""
     counts = {name: 0 if part is None else len(part) for name, part in sets._asdict().items()}
     return {

@@ -35,7 +35,7 @@ from ..models.weights import load_weights, save_weights
 from .checkpoint import RunFolder, refuse_other
 from .compiling import compiled
 from .config import TrainConfig, completed
-from .context import Context, OnEpoch, OnEvent, described
+from .context import Context, OnEpoch, OnEvent, run_info
 from .evaluation import final_scores
 from .frozen import FrozenFeatures, check_unchanged
 from .loop import decay_groups, fit
@@ -147,7 +147,7 @@ def train(
             device,
             folder,
             ranks,
-            info=described(config, sets, device, command),
+            info=run_info(config, sets, device, command),
             checkpoint_seconds=checkpoint_seconds,
             until=until,
             progress=progress and main,

@@ -29,7 +29,7 @@ from lpa_core.data.painting import glyphs, handwritten, with_contrast
 from lpa_core.widgets.live_network import described, live, script
 from lpa_core.widgets.live_network.folding import folded
 from lpa_core.widgets.live_network.packing import packed
-from lpa_core.widgets.live_network.steps import _Watch, record
+from lpa_core.widgets.live_network.steps import _Watch, steps_of
 
 pytestmark = pytest.mark.built
 
@@ -156,7 +156,7 @@ def test_shipped_networks_equal_torch(name, engine):
     pictures = pictures_for(info)
     assert len(pictures) == PICTURES
     with torch.no_grad():
-        logits, maps = replay(record(model, info.size), pictures.double(), rounded)
+        logits, maps = replay(steps_of(model, info.size), pictures.double(), rounded)
         plain = model(pictures)
     answers = engine(data, pictures)
     np.testing.assert_allclose([answer["logits"] for answer in answers], logits.numpy(), rtol=0, atol=1e-4)

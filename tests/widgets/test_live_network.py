@@ -16,7 +16,7 @@ from lpa_core import __main__ as command_line
 from lpa_core.widgets.live_network import described, live, network_script
 from lpa_core.widgets.live_network.functions import Step
 from lpa_core.widgets.live_network.packing import packed
-from lpa_core.widgets.live_network.steps import record
+from lpa_core.widgets.live_network.steps import steps_of
 
 STATISTICS = {"mean": (0.5,) * 3, "std": (0.25,) * 3}
 
@@ -74,7 +74,7 @@ def networks():
 def test_steps_compute_what_the_model_computes(name, model, side):
     settled(model)
     images = torch.randn(3, 3, side, side, generator=torch.Generator().manual_seed(0))
-    steps = record(model, (side, side))
+    steps = steps_of(model, (side, side))
     with torch.no_grad():
         wanted = model.attend(images)
         logits, maps = replay(steps, images)
@@ -89,7 +89,7 @@ def test_recording_leaves_the_model_as_it_was():
     model = lpa_core.small_attention_net()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     hooks = [(len(m._forward_hooks), len(m._forward_pre_hooks)) for m in model.modules()]
-    record(model, (16, 16))
+    steps_of(model, (16, 16))
     assert model.training
     assert [(len(m._forward_hooks), len(m._forward_pre_hooks)) for m in model.modules()] == hooks
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
@@ -122,7 +122,7 @@ def test_every_layer_that_cannot_run_is_named_once():
 )
 def test_attention_of_other_kinds_is_refused(model, named):
     with pytest.raises(ValueError, match=named):
-        record(model, (32, 32))
+        steps_of(model, (32, 32))
 
 
 def test_classes_and_statistics_are_needed():

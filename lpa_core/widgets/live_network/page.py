@@ -22,7 +22,7 @@ from ...models.weights import Trained, load_weights
 from ...plotting.grids import attention_figure
 from ...plotting.style import ALPHA, SEQUENTIAL
 from .packing import packed
-from .steps import record
+from .steps import steps_of
 
 FOLDER = Path(__file__).parent
 SCRIPTS = ("engine", "details", "runner", "views", "address", "pixels", "opened", "answer", "photograph")
@@ -113,7 +113,7 @@ def described(
     """A network as the scripts take it: steps, numbers, what its classes and its pictures are, colours of its maps."""
     if model.trunk.in_channels != 3:
         raise ValueError(f"model must take pictures of 3 channels for a page; it takes {model.trunk.in_channels}")
-    steps, numbers = packed(record(model, size), half=half)
+    steps, numbers = packed(steps_of(model, size), half=half)
     colours = mpl.colormaps[SEQUENTIAL](np.linspace(0, 1, COLOURS))[:, :3]
     return {
         "steps": steps,

@@ -23,7 +23,7 @@ CAN_RUN = (
 )
 
 
-def record(model: AttentionClassifier, size: tuple[int, int]) -> list[Step]:
+def steps_of(model: AttentionClassifier, size: tuple[int, int]) -> list[Step]:
     """The steps of ``model`` for pictures like one of ``size``, the last of which gives the logits.
 
     BatchNorm is folded into the convolution before it where that one feeds nothing else: W x + b, then scale and

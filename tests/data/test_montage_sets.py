@@ -6,7 +6,7 @@ import torch
 from tiny import tiny_set
 
 from lpa_core.data.digits import digits_in_clutter
-from lpa_core.data.montages import montage, montages
+from lpa_core.data.montage_sets import montage, montages
 
 PICTURES = torch.randint(0, 256, (9, 3, 4, 6), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
