@@ -1,4 +1,4 @@
-"""The figure of the book's first page: one picture, three levels, soft and hard. ``notebooks.py stage`` runs it."""
+"""The figure of the book's first page: a photograph, three levels of attention. ``notebooks.py stage`` runs it."""
 
 import sys
 from pathlib import Path
@@ -10,41 +10,24 @@ matplotlib.use("agg")
 import matplotlib.pyplot as plt
 import torch
 
-from lpa_core import data, hard, load_weights, metrics, plotting
+from lpa_core import data, look_at, plotting
 
-network = load_weights("digits-pc").model
-picture = data.digits_in_clutter(12, split="test").subset([8])
-with torch.no_grad():
-    output = network.attend(picture.float_images())
-maps = [attended.weights for attended in output.attended]  # one weight for each position, at three levels
-windows = [hard.heaviest_window(metrics.enlarge(map, (40, 40)), (18, 12)) for map in maps]  # the heaviest of its size
-crops = [metrics.box_masks(hard.window_boxes(window, (18, 12)), (40, 40))[0] for window in windows]
+seen = look_at("photo-pc", data.photograph("chelsea").path)
+maps = seen.maps_on_photograph
 
-# What the caption says.
-digit = metrics.box_masks(picture.boxes, (40, 40))
-held = [metrics.energy_in_mask(map, crop[None]).item() for map, crop in zip(maps, crops, strict=True)]
-share = [metrics.energy_in_mask(map, digit).item() for map in maps]
-assert output.logits.argmax(dim=1) == picture.labels
-assert all(torch.isclose(map.sum(), torch.ones(())) for map in maps)
-assert share[2] > 0.9 > 0.5 > max(share[:2])
-assert held[2] > 0.9 > 0.5 > max(held[:2])
-assert min(map.min() for map in maps) > 0
-assert [bool((digit[0] & crop).any()) for crop in crops] == [False, False, True]
-assert (digit[0] & crops[2]).sum() > 0.75 * digit.sum()
-assert not digit[0].flatten()[picture.images.sum(dim=1).argmax()]  # the brightest pixel is not the digit's
+# What the caption says: a cat, and a largest weight on its face at the deepest level.
+assert seen.prediction == "Egyptian cat"
+height, width = seen.photograph.shape[1:]
+peak = divmod(int(maps[2].argmax()), width)
+assert 0.4 * height < peak[0] < 0.95 * height  # nose and mouth
+assert 0.45 * width < peak[1] < 0.8 * width
+assert all(torch.isclose(level.weights.sum(), torch.ones(())) for level in seen.output.attended)
+assert all(float(level.weights.min()) > 0 for level in seen.output.attended)
 
-figure = plt.figure(figsize=(7, 3.5), dpi=150, layout="constrained")
-grid = figure.add_gridspec(2, 5)
-large = plotting.show_image(figure.add_subplot(grid[:, :2]), picture.images[0], box=picture.boxes[0])
-large.set_title("picture", fontsize=plotting.TEXT)
-for level, (map, crop) in enumerate(zip(maps, crops, strict=True)):
-    above, below = (figure.add_subplot(grid[line, 2 + level]) for line in (0, 1))
-    plotting.overlay(above, picture.images[0], map[0], box=picture.boxes[0], bar=False)
-    plotting.show_image(below, picture.images[0] * crop, box=picture.boxes[0])
-    above.set_title(f"level {level + 1}", fontsize=plotting.TEXT)
-    above.set_xlabel(f"{100 * share[level]:.0f} %", fontsize=plotting.TEXT)
-    below.set_xlabel(f"{100 * held[level]:.0f} %", fontsize=plotting.TEXT)
-    if level == 0:
-        above.set_ylabel("soft", fontsize=plotting.TEXT)
-        below.set_ylabel("hard", fontsize=plotting.TEXT)
+figure, axes = plt.subplots(2, 2, figsize=(7, 5.1), dpi=150, layout="constrained")
+plotting.show_image(axes[0, 0], seen.photograph).set_title("picture", fontsize=1.3 * plotting.TEXT)
+for ax, level, map in zip(axes.flat[1:], seen.output.attended, maps, strict=True):
+    plotting.overlay(ax, seen.photograph, map, bar=False)
+    rows, columns = level.weights.shape[1:]
+    ax.set_title(f"{rows} × {columns} places", fontsize=1.3 * plotting.TEXT)
 figure.savefig(Path(sys.argv[1]), facecolor="white")

@@ -42,7 +42,7 @@ RESULTS = ROOT / "book" / "results"
 VARIANTS, SEEDS = ("pc", "uniform", "dp"), (0, 1, 2)
 # Row of the montages' table -> keyword arguments of ``explain``; others at their defaults.
 METHODS: dict[str, dict[str, Any]] = {
-    "occlusion": {"method": "occlusion"},
+    "occlusion": {"method": "occlusion", "evaluations": 32},
     "saliency": {"method": "saliency"},
     "gradient × input": {"method": "gradient_x_input"},
     "integrated gradients": {"method": "integrated_gradients", "steps": 10},
@@ -189,6 +189,8 @@ def play(trained: Trained, made: ImageSet, seed: int) -> tuple[dict[str, Any], d
     refused: dict[str, str] = {}
     for name, options in METHODS.items():
         started = time.process_time()
+        if name == "occlusion":  # half a picture of the montage
+            options = options | {"window": size[0] // 4, "stride": size[0] // 8}
         try:
             maps = [explain(model, floats[i].expand(cells, -1, -1, -1), made.labels[i], **options) for i in range(n)]
         except ValueError as error:
