@@ -40,16 +40,20 @@ FORMAT = 1
 LOOKED_AT = 2500  # test pictures, by lot, among which those that the network knows are looked for
 RESULTS = ROOT / "book" / "results"
 VARIANTS, SEEDS = ("pc", "uniform", "dp"), (0, 1, 2)
-# Row of the montages' table -> keyword arguments of ``explain``; others at their defaults.
+# Row of the montages' table -> keyword arguments of ``explain``; others at their defaults. Score-CAM is left out: it
+# takes a run of the network for each of 1,280 channels.
 METHODS: dict[str, dict[str, Any]] = {
     "occlusion": {"method": "occlusion", "evaluations": 32},
     "saliency": {"method": "saliency"},
+    "SmoothGrad": {"method": "smooth_grad", "samples": 8},
     "gradient × input": {"method": "gradient_x_input"},
     "integrated gradients": {"method": "integrated_gradients", "steps": 10},
     "DeconvNet": {"method": "deconvnet"},
     "guided backprop": {"method": "guided_backprop"},
     "CAM": {"method": "cam"},
     "Grad-CAM": {"method": "grad_cam"},
+    "Grad-CAM++": {"method": "grad_cam_plus_plus"},
+    "LayerCAM": {"method": "layer_cam"},
     "guided Grad-CAM": {"method": "guided_grad_cam"},
     "HiResCAM": {"method": "hirescam"},
 }
@@ -137,9 +141,9 @@ def scored(make: Callable[[Tensor, int], Tensor], test: ImageSet) -> dict[str, f
 def record_montages(models: list[str], data: str, root: str | None, cell: int | None, count: int) -> dict[str, Any]:
     """The grid pointing game of every method, level and baseline, for every model."""
     results, refused, about = [], {}, None
+    test = load(data, "test", root=root, **({} if cell is None else {"size": cell}))
     for seed, name in enumerate(models):
         trained = load_weights(name)
-        test = load(data, "test", root=root, **({} if cell is None else {"size": cell}))
         made = known_montages(trained, replace(test, mean=trained.info.mean, std=trained.info.std), count, seed)
         rows, refused = play(trained, made, seed)
         results.append(rows)
