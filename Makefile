@@ -68,10 +68,8 @@ browser: venv
 	@$(BIN)/python tools/browser.py
 
 lint: venv ## ruff, mypy, codespell, and that rooms import downwards only
-	$(BIN)/ruff check . && $(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/codespell
-	$(BIN)/lint-imports --no-cache --no-logo
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+	$(BIN)/codespell && $(BIN)/lint-imports --no-cache --no-logo
 unit: venv ## unit tests in random order, with shapes checked
 	@$(PYTEST) -m "not built and not faults and not fuzz and not long"
 faults: venv ## kill, starve and damage training runs; print what they survived (minutes)
