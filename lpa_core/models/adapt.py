@@ -104,8 +104,8 @@ def attend_to(
         dropout=dropout,
     )
     for estimator in classifier.estimators if flat_start else ():
-        if hasattr(estimator, "u"):
-            nn.init.zeros_(estimator.u)
+        if isinstance(u := getattr(estimator, "u", None), nn.Parameter):
+            nn.init.zeros_(u)
     example = next((p for p in network.parameters() if p.is_floating_point()), torch.empty(0))
     classifier.to(device=example.device, dtype=example.dtype)
     classifier.train(network.training)
