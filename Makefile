@@ -17,7 +17,7 @@ HTML := _build/html
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 JUPYTER_BOOK := $(BIN)/jupyter-book build _build/stage --path-output .
 # glibc gives the memory of large tensors back and asks for it anew. Told to keep it, two processes compute a fifth more.
-PYTEST := OMP_NUM_THREADS=1 MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=8000000000 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+PYTEST := OMP_NUM_THREADS=1 MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=8000000000 $(BIN)/python -m pytest -n $(JOBS) --dist load
 
 # Where it is set, every one of the many processes would compile the package and the tests anew.
 unexport PYTHONDONTWRITEBYTECODE

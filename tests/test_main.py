@@ -187,7 +187,9 @@ def test_options_of_a_backbone_need_one(tmp_path, capsys, folder):
     assert "--backbone needs --data" in refused(capsys, "train", "--resume", "--backbone", "resnet18", *place)
     unknown = ["--data", f"folder:{folder}", "--backbone", "resnet19", "--batch-size", 8, "--device", "cpu"]
     assert "resnet18" in refused(capsys, "train", *unknown, *place)
-    assert "size is for 'folder:PATH' only" in refused(capsys, "train", "--data", "digits", "--size", 32, *place)
+    assert "size is for 'folder:PATH', 'tiny-imagenet' and 'imagenette'" in refused(
+        capsys, "train", "--data", "digits", "--size", 32, *place
+    )
 
 
 def test_a_model_of_grey_pictures_sees_a_picture_in_grey(tmp_path, capsys, picture):
@@ -447,7 +449,8 @@ def test_explain_shows_a_photograph_that_is_installed(tmp_path, capsys, weights)
     png = tmp_path / "coffee.png"
     code, said, _ = run(capsys, "explain", weights, "--sample", "coffee", "--out", png)
     assert code == 0
-    assert Image.open(png).size[0] == 700
+    with Image.open(png) as drawn:
+        assert drawn.size[0] == 700
     assert said
 
 

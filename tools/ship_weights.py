@@ -29,7 +29,8 @@ def main(arguments: list[str]) -> None:
         name, run = argument.split("=", 1)
         model, info = load_weights(run)  # refuses what is damaged or not ours before anything is touched
         about = {key: value for key, value in asdict(info).items() if key not in ("config", "sha256", "backbone")}
-        about["provenance"]["command"] = public_command(info.provenance.get("command"), name)
+        of = Path(run).name.removesuffix(f"-{info.provenance['seed']}")  # as its record is named
+        about["provenance"]["command"] = public_command(info.provenance.get("command"), of)
         save_weights(FOLDER / f"{name}.safetensors", model, **about, half=half)
     hashes = {path.stem: load_weights(path).info.sha256 for path in sorted(FOLDER.glob("*.safetensors"))}
     rows = "".join(f'    "{name}": "{sha256}",\n' for name, sha256 in hashes.items())

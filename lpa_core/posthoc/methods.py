@@ -81,7 +81,7 @@ def explain(
     if chosen.engine == "captum":
         captum()
     with undisturbed(model) as network:
-        home, images = images.device, check_pictures(images, network)
+        given, images = images, check_pictures(images, network)
         classes = check_targets(targets, len(images), several=True)
         name, module = "", None
         if chosen.takes_layer:
@@ -99,7 +99,7 @@ def explain(
     result = torch.cat(maps)
     if not result.isfinite().all():
         raise ValueError(f"{chosen.name} gives NaN or infinite values for this model and these images")
-    return result.to(home)
+    return result.to(given.device)
 
 
 def _maps(chosen: Method, task: Task, options: dict[str, Any]) -> Tensor:

@@ -55,7 +55,7 @@ def test_chance_is_not_touched_by_trained_weights_and_is_used_for_fresh_ones():
 
 
 def test_attention_on_its_maps(model, photos):
-    assert model.trunk.nodes == ("blocks.4", "blocks.10", "top.2")
+    assert model.trunk.nodes == ("blocks.4", "blocks.10", "top")
     assert model.trunk.local_channels == (40, 112, 1280)
     maps = [a.weights.shape[1:] for a in model.attend(photos).attended]
     assert maps == [(12, 12), (6, 6), (3, 3)]

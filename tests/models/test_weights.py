@@ -327,7 +327,9 @@ def test_the_shipped_files_are_those_listed_and_each_can_be_made_again():
     assert files == set(available())
     for name in available():
         model, info = load_weights(name)
-        assert info.provenance["command"].startswith("python -m lpa_core train")
+        assert info.provenance["command"].startswith(
+            ("python -m lpa_core train ", "python tools/photo_models.py train ")
+        )
         assert info.scores["test"]["accuracy"] > 0
         assert {"commit", "seed", "versions", "data"} <= set(info.provenance)
         assert model(torch.zeros(1, len(info.mean), *info.size)).shape == (1, len(info.classes))

@@ -46,7 +46,9 @@ def check_scores(record: dict) -> None:
     masks = metrics.box_masks(test.boxes[:n], (40, 40))
     chance = metrics.cluster_interval(masks.double().mean(dim=(1, 2)), test.sources[:n])
     assert rows["uniform weights"]["pointing"][:3] == pytest.approx(chance[:3], abs=1e-4)
-    if record["name"] not in weights.available():  # the control: its maps are constant, whatever it has learned
+    if (
+        record["name"] == "digits-uniform"
+    ):  # the control, trained for the record: its maps are constant, whatever it has learned
         for level in (1, 2, 3):
             assert rows[f"attention, level {level}"]["pointing"][0] == pytest.approx(chance.mean, abs=1e-4)
         return

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from recorded import hard, literature, maps, runs
+from recorded import hard, literature, maps, photographs, runs
 from recorded.schema import sha256_of
 from runs import varied
 
@@ -21,7 +21,8 @@ SCHEMAS = {
 
 
 def test_every_file_of_the_book_is_of_exactly_one_kind_and_whole():
-    found = sorted(path for schema in SCHEMAS.values() for path in schema.files(RESULTS))
+    every = (*SCHEMAS.values(), photographs.RUNS_SCHEMA, photographs.MONTAGES_SCHEMA)
+    found = sorted(path for schema in every for path in schema.files(RESULTS))
     assert found == sorted(RESULTS.glob("*.json"))
     assert all(schema.files(RESULTS) for schema in SCHEMAS.values())
     for name in ("cost", "literature"):
