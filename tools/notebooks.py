@@ -265,6 +265,7 @@ def stage_opening(root: Path) -> None:
         path = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
         environment = {**os.environ, **QUICK_ENVIRONMENT, "PYTHONPATH": path}
         subprocess.run([sys.executable, str(code), str(target)], cwd=root, env=environment, check=True)
+        target.write_bytes(base64.b64decode(in_256_colours(base64.b64encode(target.read_bytes()).decode())))
         mark.write_text(own)
     shutil.copy(target, code.with_suffix(".png"))
 

@@ -149,7 +149,7 @@ def pictures_for(info: Any) -> torch.Tensor:
     return normalise(images, info.mean, info.std)
 
 
-@pytest.mark.parametrize("name", lpa_core.available())
+@pytest.mark.parametrize("name", [name for name in lpa_core.available() if name != "photo-pc"])  # see test_live_network
 def test_shipped_networks_equal_torch(name, engine):
     model, info = lpa_core.load_weights(name)
     data = described(model, classes=info.classes, mean=info.mean, std=info.std, size=info.size)
@@ -257,7 +257,7 @@ def test_an_exported_page_sees_what_python_sees_and_asks_nobody(chromium, tmp_pa
     field.send_keys(str(tmp_path / "photo.png"))
     wait(chromium, "document.querySelector('.lpa-drop canvas').ariaLabel.startsWith('photo.png')")
     own = settled(chromium, "scene")
-    wanted = lpa_core.look_at("digits-dp", tmp_path / "photo.png").output.logits[0]
+    wanted = lpa_core.look_at("digits-dp", tmp_path / "photo.png", size=40).output.logits[0]
     np.testing.assert_allclose(own, wanted.numpy(), atol=0.05)  # pixels may differ by 1, weights are rounded
 
     field.send_keys(str(tmp_path / "words.png"))
