@@ -28,6 +28,7 @@ def nothing_leaks() -> Iterator[None]:
         environment = {name: value for name, value in os.environ.items() if not name.startswith(own)}
         return {**environment, "threads": torch.get_num_threads()}
 
+    torch.set_grad_enabled(True)  # whatever an unfinished generator of an earlier test has left
     before = state()
     yield
     assert state() == before
