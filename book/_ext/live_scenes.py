@@ -63,8 +63,6 @@ def write_scripts(app: Sphinx, exception: Exception | None) -> None:
         data = live_network.described(
             model, classes=info.classes, mean=info.mean, std=info.std, size=info.size or (32, 32)
         )
-        if name == PHOTO:
-            data["pictures"] = live_network.bundled()
         write(f"{name}.js", live_network.network_script(name, data))
         shown[name] = {key: data[key] for key in ("classes", "mean", "colours", "alpha")}
     write("scenes.js", f"const lpaScenes = {json.dumps(scenes() | {'networks': shown[DIGITS[0]]})};")
@@ -73,6 +71,7 @@ def write_scripts(app: Sphinx, exception: Exception | None) -> None:
 def scenes() -> dict[str, Any]:
     """Handwriting and photographs that no network was trained on, small enough for a page."""
     from lpa_core.data.painting import handwritten, photographs, shuffled
+    from lpa_core.widgets import live_network
 
     written, (photos, _) = handwritten(), photographs("right")
     test = written.splits["test"]
@@ -85,6 +84,7 @@ def scenes() -> dict[str, Any]:
         "backgrounds": grounds,
         "pairs": [_pair(number, by_class, twisted, photos) for number in range(len(OTHERS))],
         "photo": PHOTO,
+        "pictures": live_network.bundled(),
     }
 
 

@@ -4,7 +4,9 @@ function lpaDraw(root, data) {
   const {make, percent} = lpaViews, {SIZE, paint} = lpaScene, SIDE = 18, SHOWN = 320;
   const TINTS = {yellow: [250, 210, 60], red: [235, 80, 70], green: [90, 200, 110], blue: [90, 140, 240], white: [245, 245, 245]};
   const NETWORKS = {"digits-pc": "pc: one learned direction", "digits-dp": "dp: the picture asks", "digits-uniform": "uniform: does not look"};
-  const defaults = {digit: 3, hand: 0, at: "3.12", first: "21.1", second: "21.21", tint: "yellow", ground: 0, net: "digits-pc", t: 0, ink: "", paint: ""};
+  const defaults = {digit: 3, hand: 0, at: "3.12", first: "21.1", second: "21.21", tint: "yellow", ground: 0, net: "digits-pc", t: 0, ink: "", paint1: "", paint2: "", paint: "", frozen: ""};
+  const SEEN = ["digit", "hand", "at", "first", "second", "tint", "ground", "t", "ink"]; // what the maps come from
+  const PAINTS = ["paint1", "paint2", "paint"], UNPAINTED = {paint1: "", paint2: "", paint: ""}; // one for each level
   const link = lpaAddress("draw", defaults), {state} = link;
   const drawn = new Uint8Array(32 * 32);
   let held = null, painted = [], drawing = false, painting = false, last = null, runner = null;
@@ -92,6 +94,30 @@ function lpaDraw(root, data) {
     }
   }
 
+  // ---- maps in the address: a painted one in 36 shades, runs of nothing as capitals; frozen ones as the scene they came from ----
+  const written = (map) => Array.from(map, (v) => Math.min(35, Math.round(35 * v / Math.max(...map))).toString(36)).join("")
+    .replace(/0{2,27}/g, (run) => String.fromCharCode(63 + run.length));
+  function read(text, s) {
+    if (!/^[0-9a-zA-Z]+$/.test(text)) return null;
+    const map = Array.from(text.replace(/[A-Z]/g, (c) => "0".repeat(c.charCodeAt(0) - 63)), (letter) => parseInt(letter, 36));
+    return map.length === last.levels[s].a.length ? normal(map) : null;
+  }
+  const hold = () => { held = last.levels.map(({a}) => Array.from(a)); };
+  async function restored() {
+    const now = {...state}, then = state.frozen.split("~");
+    if (then.length === SEEN.length) SEEN.forEach((key, k) => { state[key] = typeof defaults[key] === "number" ? Number(then[k]) || 0 : then[k]; });
+    await look();
+    if (!last) return;
+    PAINTS.forEach((key, s) => { painted[s] = read(state[key], s); });
+    painting = painted.some(Boolean);
+    if (then.length === SEEN.length) {
+      if (painting) await look(false);
+      hold();
+    }
+    Object.assign(state, now);
+    await look();
+  }
+
   // ---- be the attention ----
   function brush(s, i) {
     const {h, w} = last.levels[s], map = painted[s] ? Array.from(painted[s]) : new Array(h * w).fill(0), wide = h / 10;
@@ -100,7 +126,7 @@ function lpaDraw(root, data) {
       if (far < 1.6) map[k] += Math.exp(-2 * far * far) / (h * w);
     }
     painted[s] = normal(map);
-    if (s === 2) link.set({paint: painted[2].map((v) => Math.min(35, Math.round(35 * v / Math.max(...painted[2]))).toString(36)).join("")});
+    link.set({[PAINTS[s]]: written(painted[s])});
     look(false);
   }
 
@@ -115,15 +141,17 @@ function lpaDraw(root, data) {
     make("button", {type: "button", onclick() { drawn.fill(0); drawPad(); choose({ink: ""}); }}, "Clear")));
   const tint = make("select", {onchange: () => choose({tint: tint.value})}, ...Object.keys(TINTS).map((name) => make("option", {value: name}, name)));
   const ground = make("select", {onchange: () => choose({ground: Number(ground.value)})}, ...data.backgrounds.map(({words}, k) => make("option", {value: k}, words)));
-  const net = make("select", {onchange() { painted = []; held = null; choose({net: net.value, paint: ""}); }}, ...Object.entries(NETWORKS).map(([name, words]) => make("option", {value: name}, words)));
+  const net = make("select", {onchange() { painted = []; held = null; choose({net: net.value, frozen: "", ...UNPAINTED}); }}, ...Object.entries(NETWORKS).map(([name, words]) => make("option", {value: name}, words)));
   const heat = make("input", {type: "range", min: -1, max: 1, step: 0.05, oninput: () => choose({t: Number(heat.value)}, false)}), heatTold = make("output");
   const freeze = make("input", {type: "checkbox", onchange() {
-    held = freeze.checked && last ? last.levels.map(({a}) => Array.from(a)) : null;
+    held = null;
+    if (freeze.checked && last) hold();
+    link.set({frozen: held ? SEEN.map((key) => state[key]).join("~") : ""});
     look(false);
   }});
   const byHand = make("input", {type: "checkbox", onchange() {
     painting = byHand.checked;
-    if (!painting) { painted = []; link.set({paint: ""}); }
+    if (!painting) { painted = []; link.set(UNPAINTED); }
     look(false);
   }});
 
@@ -174,10 +202,6 @@ function lpaDraw(root, data) {
   }
 
   if (!Object.hasOwn(NETWORKS, state.net)) state.net = defaults.net;
-  if (state.paint.length === 100 && /^[0-9a-z]+$/.test(state.paint)) {
-    painted[2] = normal(Array.from(state.paint, (letter) => parseInt(letter, 36)));
-    painting = true;
-  }
   root.append(
     make("div", {class: "lpa-row lpa-tight", role: "group", "aria-label": "The digit"}, ...digits, another, own), padBox,
     make("div", {class: "lpa-scene"}, make("div", {}, stage, make("p", {class: "lpa-note"}, "Drag the digit and the two distractors, or choose one with Tab and move it with the arrow keys.")),
@@ -188,6 +212,6 @@ function lpaDraw(root, data) {
     make("div", {class: "lpa-row"}, make("label", {}, freeze, "Freeze the maps, move the picture"),
       make("label", {}, byHand, "Be the attention: paint on a map"), make("button", {type: "button", onclick: reset}, "Reset")),
     answer.opened);
-  look();
+  if (state.frozen || PAINTS.some((key) => state[key])) restored(); else look();
   return {look, items, answer, reset, paintMap(s, map) { painted[s] = map; return look(false); }};
 }

@@ -6,6 +6,7 @@ document.addEventListener("DOMContentLoaded", () => {
     occlude: (root) => lpaOcclude(root, lpaScenes),
     photograph: (root) => lpaScene.network(lpaScenes.photo).then((runner) => {
       runner.stop(); // it comes with a worker of its own
+      lpaNetworks[lpaScenes.photo].pictures = lpaScenes.pictures;
       return lpaPhotograph(root, lpaScenes.photo);
     }),
   };

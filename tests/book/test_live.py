@@ -465,6 +465,121 @@ def test_every_control_changes_what_is_seen(chromium):
     wait(chromium, "location.hash.includes('paint=')")
 
 
+def test_frozen_and_painted_maps_are_in_the_address(chromium):
+    scene = open_scene(chromium, "draw")
+    maps = f"return {scene}.answer.result.levels.map(({{a}}) => [...a])"
+    freeze, by_hand = chromium.find_elements("css selector", "[data-scene=draw] input[type=checkbox]")
+    keys(chromium, freeze, Keys.SPACE)
+    keys(chromium, element(chromium, "draw", ".lpa-handle"), *[Keys.ARROW_RIGHT] * 6)
+    left, held = settled(chromium, scene), chromium.execute_script(maps)
+    wait(chromium, "location.hash.includes('frozen=') && location.hash.includes('at=3.18')")
+    state = chromium.execute_script("return location.hash").removeprefix("#draw")
+    scene = open_scene(chromium, "draw", state)
+    wait(
+        chromium,
+        "arguments[0].checked",
+        chromium.find_element("css selector", "[data-scene=draw] input[type=checkbox]"),
+    )
+    assert settled(chromium, scene) == left
+    assert chromium.execute_script(maps) == held
+    chromium.execute_script(f"{scene}.reset()")
+    settled(chromium, scene)
+    by_hand = chromium.find_elements("css selector", "[data-scene=draw] input[type=checkbox]")[1]
+    keys(chromium, by_hand, Keys.SPACE)
+    for canvas in chromium.find_elements("css selector", "[data-scene=draw] .lpa-map canvas"):
+        keys(chromium, canvas, Keys.ARROW_DOWN, Keys.SPACE)
+        settled(chromium, scene)
+    painted = chromium.execute_script(maps)
+    wait(chromium, "['paint1=', 'paint2=', 'paint='].every((name) => location.hash.includes(name))")
+    state = chromium.execute_script("return location.hash").removeprefix("#draw")
+    assert len(state) < 500
+    scene = open_scene(chromium, "draw", state)
+    wait(chromium, f"{scene}.answer.result.levels.every(({{a}}) => a.filter((v) => v > 0).length < a.length / 2)")
+    for own, wanted in zip(chromium.execute_script(maps), painted, strict=True):
+        np.testing.assert_allclose(own, wanted, atol=0.03)  # in 36 shades
+
+
+# What all a scene shows and holds, as one text.
+SEEN = """
+    const root = document.querySelector(`[data-scene=${arguments[0]}]`);
+    return [...root.querySelectorAll("canvas")].map((canvas) => canvas.toDataURL()).join()
+        + [...root.querySelectorAll("input, select, details, button")].map((control) =>
+            [control.value, control.checked, control.open, control.ariaPressed, control.ariaExpanded]).join()
+        + root.innerText + [...root.querySelectorAll("[aria-label]")].map((part) => part.ariaLabel).join()"""
+# Whether it changes within 20 seconds, told when the networks have come to rest.
+CHANGED = f"""
+    const [name, before, done] = arguments, seen = (...arguments) => {{{SEEN}}}, end = Date.now() + 20000;
+    (function look() {{
+        const busy = document.querySelector(".lpa-live[aria-busy=true]"), changed = seen(name) !== before;
+        if (changed && !busy || Date.now() > end) done(changed); else setTimeout(look, 20);
+    }})()"""
+# Handles are dragged, and lists and sliders are the browser's own.
+TOUCHED = "button:not(.lpa-handle), input[type=checkbox], canvas[tabindex], summary"
+
+
+def controls(chromium: Any, name: str, selector: str) -> Iterator[Any]:
+    """The controls of a scene that would do something, one after another, as long as they are there."""
+    for control in chromium.find_elements("css selector", f":is({selector})"):
+        inside = f"return arguments[0].isConnected && arguments[0].closest('[data-scene={name}]') !== null"
+        if not chromium.execute_script(inside, control):
+            continue
+        idle = control.get_attribute("type") == "file" or control.get_attribute("aria-pressed") == "true"
+        if not idle and control.is_displayed() and control.is_enabled():
+            yield control
+
+
+@pytest.mark.parametrize("name", SCENES)
+@pytest.mark.parametrize("way", ["keyboard", "touch"])
+def test_every_control_works_by_keyboard_and_by_touch(name, way, chromium):
+    open_scene(chromium, name)
+    tried = 0
+    selector = "button, input, select, canvas[tabindex], summary" if way == "keyboard" else TOUCHED
+    for control in controls(chromium, name, selector):
+        before = chromium.execute_script(SEEN, name)
+        if way == "keyboard":
+            kind = control.get_attribute("type") if control.tag_name == "input" else control.tag_name
+            kind = "handle" if "lpa-handle" in control.get_attribute("class") else kind
+            pressed = {"range": [Keys.ARROW_RIGHT], "checkbox": [Keys.SPACE], "select": [Keys.ARROW_DOWN]}
+            pressed |= {"handle": [Keys.ARROW_RIGHT], "canvas": [Keys.ARROW_DOWN, Keys.SPACE]}
+            keys(chromium, control, *pressed.get(kind, [Keys.ENTER]))
+        else:
+            tap(chromium, control)
+        words = control.accessible_name
+        assert chromium.execute_async_script(CHANGED, name, before), words
+        tried += 1
+    assert tried >= 5
+    assert severe(chromium) == []
+
+
+def tap(chromium: Any, target: Any) -> None:
+    """A finger on the middle of something."""
+    x, y = chromium.execute_script(
+        """
+        arguments[0].scrollIntoView({block: "center", behavior: "instant"});
+        const {x, y, width, height} = arguments[0].getBoundingClientRect();
+        return [x + width / 2, y + height / 2]""",
+        target,
+    )
+    chromium.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": True})
+    for kind, points in (("touchStart", [{"x": round(x), "y": round(y)}]), ("touchEnd", [])):
+        chromium.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+    chromium.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": False})
+
+
+def test_a_scene_works_where_no_worker_may_start(chromium):
+    wanted = settled(chromium, open_scene(chromium, "draw"))
+    for source in (
+        "window.Worker = undefined;",
+        "window.Worker = class extends Worker { constructor() { super('data:text/javascript,throw Error()'); } };",
+    ):
+        added = chromium.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": source})
+        try:
+            assert settled(chromium, open_scene(chromium, "draw")) == wanted
+        finally:
+            chromium.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", added)
+    assert severe(chromium) == []
+
+
 def test_a_digit_drawn_by_hand_is_recognised_and_an_empty_drawing_is_said_to_be_one(chromium):
     scene = open_scene(chromium, "draw")
     said = f"{scene}.answer.said.textContent"

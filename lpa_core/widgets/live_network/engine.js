@@ -233,22 +233,8 @@ function lpaEngine() {
 
   // ---- a network, from text to numbers to an answer ----
 
-  function half(bits) {
-    const exponent = (bits >> 10) & 31, fraction = bits & 1023, sign = bits & 0x8000 ? -1 : 1;
-    return sign * (exponent ? (1 + fraction / 1024) * 2 ** (exponent - 15) : fraction / 1024 * 2 ** -14);
-  }
-
-  // The numbers, zipped: the first bytes of all of them, then the second ones, and so on.
-  async function decoded(text, size) {
-    const zipped = new Blob([Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0))]);
-    const plain = await new Response(zipped.stream().pipeThrough(new DecompressionStream("deflate"))).arrayBuffer();
-    const planes = new Uint8Array(plain), n = planes.length / size, bytes = new Uint8Array(planes.length);
-    for (let i = 0; i < n; i++) for (let k = 0; k < size; k++) bytes[i * size + k] = planes[k * n + i];
-    return size === 2 ? Float32Array.from(new Uint16Array(bytes.buffer), half) : new Float32Array(bytes.buffer);
-  }
-
   async function open(network) {
-    const numbers = await decoded(network.numbers, network.half ? 2 : 4);
+    const numbers = await lpaNumbers(network.numbers, network.half ? 2 : 4);
     let level = 0;
     const steps = network.steps.map((step) => {
       const opened = {...step};

@@ -55,7 +55,7 @@ const lpaOpened = (() => {
       return [
         kind === "pc"
           ? make("p", {}, words, v("u", false), " was learned for this level. A position scores by how far its vector points that way. The "
-            + "rest is ⟨", v("u", false), ", ", v("g", false), "⟩ and a bias: the same at every position.")
+            + "rest is ⟨", v("u", false), ", ", v("g", false), "⟩ and a bias.")
           : make("p", {}, words, v("g", false), " asks; a position scores by how well its vector agrees with it."),
         formula(...line),
         ...(products ? [strip("The products that the score adds up", products)] : []),

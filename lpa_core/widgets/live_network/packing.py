@@ -1,7 +1,8 @@
-"""Steps as a page holds them: a list that JSON can say, and all learned numbers in one line of base64.
+"""Steps as a page holds them: a list that JSON can say, and all learned numbers in one line of base85.
 
 The high bytes of float16 numbers, which hold sign, exponent and two more bits, repeat themselves; the low ones do not.
-All high bytes together, then all low ones, pack to about five sixths.
+All high bytes together, then all low ones, pack to about five sixths. Base85 makes five letters of four bytes, where
+base64 makes four of three; "<", which could end a script, is written as a comma.
 """
 
 import base64
@@ -42,4 +43,5 @@ def packed(steps: Sequence[Step], *, half: bool = True) -> Packed:
         described.append(plain)
     numbers = np.concatenate([np.empty(0, "<f2" if half else "<f4"), *pieces])
     planes = numbers.view(np.uint8).reshape(len(numbers), numbers.itemsize).T
-    return Packed(described, base64.b64encode(zlib.compress(planes.tobytes(), 9)).decode())
+    text = base64.b85encode(zlib.compress(planes.tobytes(), 9)).decode()
+    return Packed(described, text.replace("<", ","))

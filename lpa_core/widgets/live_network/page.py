@@ -25,7 +25,7 @@ from .packing import packed
 from .steps import steps_of
 
 FOLDER = Path(__file__).parent
-SCRIPTS = ("engine", "details", "runner", "views", "address", "pixels", "opened", "answer", "photograph")
+SCRIPTS = ("numbers", "engine", "details", "runner", "views", "address", "pixels", "opened", "answer", "photograph")
 COLOURS = 64  # of the scale of the maps
 EXAMPLE_SIDE = 320  # of the pictures that a page brings along
 STANDARD_SIZE = (224, 224)

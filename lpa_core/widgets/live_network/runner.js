@@ -22,7 +22,7 @@ function lpaRunner(data) {
     };
   }
 
-  const waiting = new Map();
+  const waiting = new Map(); // id -> {message, resolve, reject}, in the order in which they were asked
   const answer = ({id, result, error}) => {
     const {resolve, reject} = waiting.get(id);
     waiting.delete(id);
@@ -30,25 +30,32 @@ function lpaRunner(data) {
   };
 
   let send, stop = () => {};
+  const here = () => {
+    const reply = serve(lpaEngine(), answer);
+    let last = Promise.resolve();
+    send = (message) => { last = last.then(() => new Promise(requestAnimationFrame)).then(() => reply(message)); };
+    stop = () => {};
+    for (const {message} of waiting.values()) send(message);
+  };
   try {
-    const text = `"use strict";\n${lpaEngine}\n${lpaDetails}\nconst serve = ${serve};\nconst reply = serve(lpaEngine(), (m) => postMessage(m));
+    const text = `"use strict";\n${lpaNumbers}\n${lpaEngine}\n${lpaDetails}\nconst serve = ${serve};\nconst reply = serve(lpaEngine(), (m) => postMessage(m));
       let last = Promise.resolve(); onmessage = ({data}) => { last = last.then(() => reply(data)); };`;
     const address = URL.createObjectURL(new Blob([text], {type: "text/javascript"}));
     const worker = new Worker(address);
     URL.revokeObjectURL(address);
     worker.onmessage = (event) => answer(event.data);
+    worker.onerror = (event) => { event.preventDefault(); worker.terminate(); here(); }; // its text may not run, say by a policy
     send = (message) => worker.postMessage(message);
     stop = () => worker.terminate();
   } catch {
-    const reply = serve(lpaEngine(), answer);
-    let last = Promise.resolve();
-    send = (message) => { last = last.then(() => new Promise(requestAnimationFrame)).then(() => reply(message)); };
+    here();
   }
 
   let count = 0;
   const asked = (ask, input) => new Promise((resolve, reject) => {
-    waiting.set(++count, {resolve, reject});
-    send({id: count, ask, input});
+    const message = {id: ++count, ask, input};
+    waiting.set(count, {message, resolve, reject});
+    send(message);
   });
 
   const opened = asked("open", data);
