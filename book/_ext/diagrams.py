@@ -45,7 +45,16 @@ def put_in_diagrams(app: Sphinx, doctree: nodes.document, docname: str) -> None:
             continue
         seen[found[1]] += 1
         svg = (Path(app.srcdir) / image["uri"]).read_text(encoding="utf8")
+        mark_paragraphs(image.parent)
         image.replace_self(nodes.raw("", inlined(svg, image.get("alt", ""), seen[found[1]]), format="html"))
+
+
+def mark_paragraphs(paragraph: nodes.Node) -> None:
+    """A class for the paragraph of a diagram, and for its caption: the next paragraph, if all of it is in italics."""
+    paragraph["classes"].append("diagram")
+    following = paragraph.next_node(descend=False, siblings=True)
+    if isinstance(following, nodes.paragraph) and [type(child) for child in following] == [nodes.emphasis]:
+        following["classes"].append("diagram-caption")
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

@@ -61,15 +61,16 @@ def symbols(source: str, size: float) -> str:
 class Drawing:
     """What is drawn so far. Every method adds to it; ``svg`` gives the file."""
 
-    def __init__(self, title: str, description: str, *, height: float) -> None:
-        self.title, self.description, self.height = title, description, height
+    def __init__(self, title: str, description: str, *, height: float, top: float = 0) -> None:
+        self.title, self.description, self.height, self.top = title, description, height, top
         self.parts: list[str] = []
 
     def svg(self, name: str) -> str:
-        shown = number(self.height * SHOWN / WIDTH)
+        height = self.height - self.top
         return (
-            f'<svg xmlns="http://www.w3.org/2000/svg" class="lpa-diagram" role="img" width="{SHOWN}" height="{shown}" '
-            f'viewBox="0 0 {WIDTH} {number(self.height)}" aria-labelledby="{name}-title" '
+            f'<svg xmlns="http://www.w3.org/2000/svg" class="lpa-diagram" role="img" width="{SHOWN}" '
+            f'height="{number(height * SHOWN / WIDTH)}" '
+            f'viewBox="0 {number(self.top)} {WIDTH} {number(height)}" aria-labelledby="{name}-title" '
             f'aria-describedby="{name}-desc">\n<title id="{name}-title">{escape(self.title)}</title>\n'
             f'<desc id="{name}-desc">{escape(self.description)}</desc>\n<style>{STYLE}</style>\n'
             + "\n".join(self.parts)

@@ -44,7 +44,8 @@ def four_steps() -> Drawing:
         f"Four local vectors {', '.join(map(pair, vectors))} get the scores "
         f"{', '.join(plain(s / math.log(2)) for s in scores.tolist())} times ln 2, the weights {', '.join(shares)}, "
         f"and their weighted sum is the attended vector {pair(attended.vector[0])}.",
-        height=324,
+        height=316,
+        top=4,
     )
     side, top, lefts = 90, 44, (6, 155, 304)
     heads = ("1  features $l_i$", "2  scores $c_i$", "3  weights $a_i$")
