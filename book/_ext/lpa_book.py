@@ -75,7 +75,9 @@ def number_titles(app: Sphinx, env: BuildEnvironment) -> None:
     """
     for docname, title in env.titles.items():
         if chapter := re.fullmatch(r"(?:.*/)?(\d\d)-[^/]*", docname):
-            title.insert(0, nodes.Text(f"{int(chapter[1])}. "))
+            # The sidebar shows the first entry of a page's own contents, the links to neighbours its title.
+            for shown in (title, next(env.tocs[docname].findall(nodes.reference))):
+                shown.insert(0, nodes.Text(f"{int(chapter[1])}. "))
 
 
 def skip_what_is_not_public(app: Sphinx, what: str, name: str, member: Any, skip: bool, options: Any) -> bool | None:
