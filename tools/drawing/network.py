@@ -28,7 +28,7 @@ SCORES, WEIGHTS, VECTORS, CLASSES = 174, 218, 256, 298  # where the rows are
 
 
 def network(step: str = "") -> Drawing:
-    drawing = Drawing(SAID[step], DESCRIPTION, height=316, top=20)
+    drawing = Drawing(SAID[step], DESCRIPTION, height=322, top=20)
     rows = {"scores": (SCORES, 44), "weights": (WEIGHTS, 42), "vector": (VECTORS, 34), "classes": (CLASSES, 44)}
     if step:
         middle, height = rows[step]
