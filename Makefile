@@ -22,7 +22,7 @@ PYTEST := OMP_NUM_THREADS=1 MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=8000000000
 # Where it is set, every one of the many processes would compile the package and the tests anew.
 unexport PYTHONDONTWRITEBYTECODE
 .PHONY: help venv stage book serve lab outputs test stored-book browser lint unit faults fuzz long
-.PHONY: check pages coverage mutants installed screenshots links zip anywhere benchmark lock repository clean distclean
+.PHONY: check pages coverage mutants installed screenshots diagrams links zip anywhere benchmark lock repository clean distclean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -91,6 +91,8 @@ installed: venv ## build wheel and source distribution, use each where it is ins
 	@$(BIN)/python tools/installed.py $(WITH)
 screenshots: venv ## pictures of every built page, light, dark and narrow, in _build/screenshots
 	@$(BIN)/python tools/screenshots.py
+diagrams: venv ## draw the diagrams of the book anew (tools/drawing)
+	@$(BIN)/python tools/draw_diagrams.py
 links: stage ## try the external links of the book (needs the network)
 	@$(JUPYTER_BOOK) --builder linkcheck
 zip: book ## the built book as one file for reading offline, _build/lpa-book.zip

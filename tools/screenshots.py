@@ -1,4 +1,4 @@
-"""Pictures of every built page, light, dark and phone-narrow, into ``_build/screenshots``."""
+"""Pictures of every built page and of each diagram alone, light, dark and phone-narrow, into ``_build/screenshots``."""
 
 import base64
 import shutil
@@ -15,6 +15,7 @@ LOOKS = {"light": (1280, "light"), "dark": (1280, "dark"), "390px": (390, "light
 def main(names: list[str]) -> None:
     html, out = BUILD / "html", BUILD / "screenshots"
     pages = sorted(path for path in html.rglob("*.html") if "_static" not in path.parts)
+    pages += sorted((html / "_static" / "diagrams").glob("*.svg"))
     pages = [page for page in pages if not names or any(name in page.name for name in names)]
     if not pages:
         sys.exit(f"no page in {html}: run make book first" + (f"; asked for {names}" if names else ""))
@@ -28,6 +29,9 @@ def main(names: list[str]) -> None:
             for look, (width, theme) in LOOKS.items():
                 for page in pages:
                     browser.resize(chromium, width, phone=width < 600)
+                    # A diagram alone follows the browser, a page its own switch.
+                    scheme = [{"name": "prefers-color-scheme", "value": theme}]
+                    chromium.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": scheme})
                     chromium.get(page.as_uri())
                     chromium.execute_script("document.documentElement.dataset.theme = arguments[0]", theme)
                     browser.settle(chromium)
@@ -36,7 +40,7 @@ def main(names: list[str]) -> None:
                     browser.resize(chromium, width, min(size["height"], 16000), phone=width < 600)
                     browser.settle(chromium)
                     picture = chromium.execute_cdp_cmd("Page.captureScreenshot", {"format": "png"})["data"]
-                    name = "-".join(page.relative_to(html).with_suffix("").parts)
+                    name = "-".join(page.relative_to(html).with_suffix("").parts).removeprefix("_static-")
                     (out / f"{name}-{look}.png").write_bytes(base64.b64decode(picture))
         finally:
             chromium.quit()

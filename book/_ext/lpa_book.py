@@ -1,5 +1,5 @@
-"""What the book needs from Sphinx beyond ``_config.yml``: it works offline, its figures carry their chapter's number,
-its buttons know the repository's address, and its footer says what it was built from.
+"""What the book needs from Sphinx beyond ``_config.yml``: it works offline, its figures and its sidebar carry the
+chapters' numbers, its buttons know the repository's address, and its footer says what it was built from.
 """
 
 import html
@@ -66,6 +66,18 @@ def number_by_chapter(app: Sphinx, env: BuildEnvironment) -> None:
         for numbers in types.values():
             for position, name in enumerate(sorted(numbers, key=numbers.__getitem__), start=1):
                 numbers[name] = (*first, position)
+
+
+def number_titles(app: Sphinx, env: BuildEnvironment) -> None:
+    """``book/03-….ipynb`` is chapter 3 in the sidebar, in the links to the page before and after, and in the tab.
+
+    The theme's own numbers begin at 1 and would number the pages to look things up in, too.
+    """
+    for docname, title in env.titles.items():
+        if chapter := re.fullmatch(r"(?:.*/)?(\d\d)-[^/]*", docname):
+            # The sidebar shows the first entry of a page's own contents, the links to neighbours its title.
+            for shown in (title, next(env.tocs[docname].findall(nodes.reference))):
+                shown.insert(0, nodes.Text(f"{int(chapter[1])}. "))
 
 
 def skip_what_is_not_public(app: Sphinx, what: str, name: str, member: Any, skip: bool, options: Any) -> bool | None:
@@ -167,6 +179,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("config-inited", use_repository)
     app.connect("config-inited", say_what_it_was_built_from)
     app.connect("env-check-consistency", number_by_chapter)
+    app.connect("env-check-consistency", number_titles)
     app.connect("autodoc-skip-member", skip_what_is_not_public)
     app.connect("autodoc-process-docstring", set_off_remarks, priority=400)  # before napoleon
     app.connect("doctree-resolved", remove_thebe, priority=900)

@@ -27,7 +27,7 @@
     };
     for (const input of inputs) {
       input.disabled = false;
-      input.addEventListener("input", show);
+      for (const event of ["input", "change"]) input.addEventListener(event, show); // not every list tells both
     }
     root.querySelector(".lpa-note").remove();
     show();

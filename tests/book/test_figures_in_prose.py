@@ -2,12 +2,14 @@
 
 import copy
 import json
+import re
 from decimal import Decimal
+from pathlib import Path
 
 import figures_in_prose as prose
 import notebooks
 import pytest
-from figures_in_prose import Figure, figures, supported, unsupported, unsupported_in_page
+from figures_in_prose import Figure, figures, loose, supported, unsupported, unsupported_in_page
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 CHAPTERS = notebooks.chapters()
@@ -16,6 +18,11 @@ CHAPTERS = notebooks.chapters()
 @pytest.mark.parametrize("chapter", CHAPTERS, ids=str)
 def test_every_figure_of_a_chapter_comes_from_a_cell_or_a_published_number(chapter):
     assert unsupported(prose.read(chapter), prose.EXPECTED.get(chapter.as_posix(), {})) == []
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=str)
+def test_every_figure_of_a_chapters_text_is_tied_to_what_it_says(chapter):
+    assert loose(prose.read(chapter)) == []
 
 
 @pytest.mark.parametrize("page", prose.pages(), ids=str)
@@ -106,6 +113,93 @@ def test_most_figures_cannot_change_by_their_last_digit_unnoticed():
                 noticed += not supported(one_more(figure), known)
     assert tried > 40
     assert noticed > 0.8 * tried  # the others meet a neighbour, such as 22.98 beside 22.97
+
+
+# ---- ties ----
+
+
+def tied_chapter(text: str, printed: str = "figure pc-right: 98.4%\n", source: str = "share = 0.25"):
+    return chapter(printed=printed, source=source, text=text)
+
+
+TIED_RIGHT = (
+    "It is right in 98.4 %<!--pc-right--> of the pictures.",
+    "It is right (98.4 % <!-- pc-right -->).",
+    "The paper errs in 22.97 %<!--published-->.",
+    "A quarter, 0.25<!--given-->, is left out.",
+    "With $a = 0.37$ and 12 windows of 512 channels, `x = 9.9`.",
+)
+TIED_WRONG = {
+    "no tie": ("It is right in 98.4 % of the pictures.", "tied to nothing"),
+    "no tie, a fraction": ("A score of 3.7 is high.", "tied to nothing"),
+    "another digit": ("It is right in 98.5 %<!--pc-right--> of the pictures.", "pc-right is 98.4%"),
+    "more digits": ("It is right in 98.42 %<!--pc-right--> of the pictures.", "pc-right is 98.4%"),
+    "no such name": ("It is right in 98.4 %<!--dp-right-->.", "named by no cell"),
+    "not published": ("The paper errs in 22.79 %<!--published-->.", "not published"),
+    "not given": ("A share of 0.26<!--given--> is left out.", "not in code"),
+}
+
+
+@pytest.mark.parametrize("text", TIED_RIGHT)
+def test_a_tied_figure_is_let_through(text):
+    assert loose(tied_chapter(text)) == []
+
+
+@pytest.mark.parametrize("wrong", TIED_WRONG)
+def test_a_loose_figure_is_noticed(wrong):
+    text, complaint = TIED_WRONG[wrong]
+    (found,) = loose(tied_chapter(text))
+    assert complaint in found
+
+
+def test_a_changed_result_fails_at_its_own_place():
+    both = "It was 98.4 %<!--pc-right-->, its twin 91.2 %<!--twin-->."
+    printed = "figure pc-right: 98.4%\nfigure twin: {}\n"
+    assert loose(tied_chapter(both, printed.format("91.2%"))) == []
+    assert loose(tied_chapter(both, printed.format("98.4%"))) == ["91.2%: twin is 98.4%"]
+
+
+def with_another_digit(text: str, start: int, end: int) -> str:
+    """``text`` whose last digit between ``start`` and ``end`` is another."""
+    place = max(i for i in range(start, end) if text[i].isdigit())
+    return text[:place] + str((int(text[place]) + 1) % 10) + text[place + 1 :]
+
+
+def ties() -> list[tuple[Path, int, re.Match[str]]]:
+    """The figures of the chapters' texts that are tied to cells: chapter, cell, and the number with its tie."""
+    return [
+        (path, place, found)
+        for path in CHAPTERS
+        for place, cell in enumerate(prose.read(path).cells)
+        if cell.cell_type == "markdown"
+        for found in re.finditer(r"(\d[\d,]*(?:\.\d+)?)[^\d<>$\n]{0,12}<!--\s*([\w.:-]+)\s*-->", cell.source)
+        if found[2] in prose.named(prose.read(path))
+    ]
+
+
+def ten_ties() -> list[tuple[Path, int, re.Match[str]]]:
+    """Ten of them, from all over the book."""
+    found = ties()
+    assert len(found) >= 10, f"{len(found)} figures of the chapters' texts are tied to cells"
+    return [found[number * len(found) // 10] for number in range(10)]
+
+
+def test_ten_figures_of_the_book_altered_by_one_digit_are_all_caught():
+    for path, place, found in ten_ties():
+        altered = copy.deepcopy(prose.read(path))
+        altered.cells[place].source = with_another_digit(altered.cells[place].source, *found.span(1))
+        assert set(loose(altered)) - set(loose(prose.read(path))), (path, found[0])
+
+
+def test_ten_results_of_the_book_altered_by_one_digit_are_all_caught():
+    for path, _, found in ten_ties():
+        altered = copy.deepcopy(prose.read(path))
+        for cell in notebooks.code_cells(altered):
+            for output in cell.outputs:
+                text = output.get("text", "")
+                if said := re.search(rf"^figure {re.escape(found[2])}: (.+)$", text, re.MULTILINE):
+                    output.text = with_another_digit(text, *said.span(1))
+        assert set(loose(altered)) - set(loose(prose.read(path))), (path, found[0])
 
 
 def facts_not_shown(values: dict, notebook) -> list[float]:

@@ -35,6 +35,12 @@ def test_chapter_keeps_to_the_rules(chapter):
     assert not found, "\n".join(found)
 
 
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=str)
+def test_chapter_is_written_for_its_readers(chapter):
+    found = list(rules.reading_problems(read(chapter)))
+    assert not found, "\n".join(found)
+
+
 def test_a_misspelt_scale_is_refused_before_it_decides_anything():
     asking = [
         path for path in CHAPTERS if any(' if scale == "quick"' in c.source for c in notebooks.code_cells(read(path)))
@@ -200,6 +206,70 @@ def test_a_broken_rule_is_noticed(breakage):
     change, complaint = BREAKAGES[breakage]
     change(notebook)
     assert any(complaint in problem for problem in rules.problems(notebook)), rules.problems(notebook)
+
+
+# ---- the rules for readers ----
+
+
+def a_readable_notebook() -> NotebookNode:
+    """A picture first, then code, and a solution behind its bar."""
+    solution = {"code_prompt_show": "Solution in code", "code_prompt_hide": "Hide the solution in code"}
+    cells = [
+        new_markdown_cell("# A title\n\nWhere is the dot?"),
+        code("import os", tags=["remove-cell"]),
+        new_markdown_cell("![A single black dot in the middle.](_static/diagrams/dot.svg)\n\n*One dot.*"),
+        code("dots = count(picture)\ndots"),
+        code("assert dots == 1", tags=["remove-cell"]),
+        code('draw("a title of a figure that is long enough to be longer than a page is wide")', tags=["remove-input"]),
+        code("answer = dots + 1\nassert answer == 2", tags=["hide-cell"], mystnb=solution),
+    ]
+    return new_notebook(cells=cells, metadata=notebooks.METADATA)
+
+
+def add(source: str, **metadata: object) -> Callable[[NotebookNode], None]:
+    return lambda notebook: notebook.cells.append(code(source, **metadata))
+
+
+READING_BREAKAGES: dict[str, tuple[Callable[[NotebookNode], object], str]] = {
+    "wide code": (add("x = " + "1 + " * 18 + "1"), "1 lines of more than 76 columns"),
+    "wide code behind a bar": (add("x = " + "1 + " * 18 + "1", tags=["hide-input"]), "more than 76 columns"),
+    "scale": (add('steps = 20 if scale == "quick" else 2000'), "asks for the scale"),
+    "other scale": (add('if scale != "full":\n    steps = 20'), "asks for the scale"),
+    "columns by hand": (add('print(f"{name:<10} {share:>6.1%}")'), "sets columns by hand"),
+    "columns by method": (add("print(name.ljust(12), share)"), "sets columns by hand"),
+    "assertion": (add("x = 1\nassert x == 1"), "an assertion among the teaching code"),
+    "assertion in a block": (add("for x in xs:\n    assert x"), "an assertion among the teaching code"),
+    "assertion behind a bar": (add("assert x", tags=["hide-input"]), "an assertion among the teaching code"),
+    "a bar that hides no solution": (add("x = 1", tags=["hide-cell"]), "a bar that hides no solution"),
+    "a bar with other words": (
+        add("x = 1", tags=["hide-cell"], mystnb={"code_prompt_show": "Show more"}),
+        "a bar that hides no solution",
+    ),
+    "code first": (lambda nb: nb.cells.pop(2), "is code, not a picture"),
+    "nothing to see": (lambda nb: nb.update(cells=nb.cells[:2]), "is nothing, not a picture"),
+}
+
+
+def test_a_readable_notebook_has_no_problems():
+    assert list(rules.reading_problems(a_readable_notebook())) == []
+
+
+@pytest.mark.parametrize("breakage", READING_BREAKAGES)
+def test_what_stands_in_a_readers_way_is_noticed(breakage):
+    notebook = a_readable_notebook()
+    change, complaint = READING_BREAKAGES[breakage]
+    change(notebook)
+    found = list(rules.reading_problems(notebook))
+    assert len(found) == 1, found
+    assert complaint in found[0]
+
+
+@pytest.mark.parametrize("what", ["picture", "explorer"])
+def test_the_opening_picture_may_come_from_a_cell(what):
+    notebook = a_readable_notebook()
+    shown = new_output("display_data", {"image/png": PICTURE}) if what == "picture" else html(explorer_html())
+    notebook.cells[2] = code("draw();", shown, tags=["remove-input"])
+    assert list(rules.reading_problems(notebook)) == []
 
 
 # ---- stored outputs against a fresh run ----

@@ -36,6 +36,8 @@ MOST_BYTES = 1_200_000  # a page with its styles, fonts and photographs, scripts
 PHONE = 390
 FORMULA = ".bd-article-container .math"
 PICTURE = ".bd-article-container img"
+DIAGRAM = ".bd-article-container svg.lpa-diagram"  # drawings that stand in the page itself
+CHAPTER = re.compile(r"book/\d\d-[^/]+\.html")
 # sphinx-exercise gives this id to every exercise of a page.
 KNOWN_DUPLICATES = {"exercise-content", "solution-content"}
 
@@ -163,6 +165,7 @@ def test_no_page_is_left_of_something_that_is_gone():
 def test_page_opens_whole_asks_nobody_and_is_open_to_everybody(page, scheme, visit, chromium):
     requests = list(visit(page, scheme).values())
     assert requests
+    first = first_screen(chromium) if CHAPTER.fullmatch(page) else None
     outside = [r["url"] for r in requests if urlparse(r["url"]).hostname not in (None, "", "127.0.0.1")]
     assert outside == [], "requests to other machines"
     failed = [r for r in requests if "error" in r or r.get("status", 200) >= 400]
@@ -171,10 +174,14 @@ def test_page_opens_whole_asks_nobody_and_is_open_to_everybody(page, scheme, vis
     assert errors == []
     assert formulas_badly_set(chromium) == []
     assert pictures_badly_shown(chromium) == []
-    seen = [len(chromium.find_elements("css selector", what)) for what in (FORMULA, PICTURE)]
-    assert seen == [len(parsed(page).select(what)) for what in (FORMULA, PICTURE)]
+    assert diagrams_badly_shown(chromium) == []
+    seen = [len(chromium.find_elements("css selector", what)) for what in (FORMULA, PICTURE, DIAGRAM)]
+    assert seen == [len(parsed(page).select(what)) for what in (FORMULA, PICTURE, DIAGRAM)]
     if scheme == "file":  # what is the same in both is asked once
+        clipped = clipped_code(chromium)
         assert barriers(chromium) == []
+        assert clipped == [], "code that reaches beyond its box at 1,280 pixels"
+        assert first is None or first == {"picture": True, "question": True}
         return
     weights = Counter()
     for request in requests:
@@ -212,6 +219,51 @@ def pictures_badly_shown(chromium: Any) -> list[dict[str, Any]]:
             filter: getComputedStyle(image).filter,
         })).filter(picture => !picture.loaded || picture.filter !== "none")""",
         PICTURE,
+    )
+
+
+def diagrams_badly_shown(chromium: Any) -> list[str]:
+    """Diagrams that are not there, and what is written in one and reaches beyond it."""
+    return chromium.execute_script(
+        """
+        const wrong = [];
+        for (const svg of document.querySelectorAll(arguments[0])) {
+            const box = svg.getBoundingClientRect();
+            if (box.width < 200 || box.height < 100) wrong.push(svg.getAttribute("aria-label") + ": not shown");
+            for (const text of svg.querySelectorAll("text")) {
+                const own = text.getBoundingClientRect();
+                if (own.left < box.left - 1 || own.right > box.right + 1 || own.top < box.top - 1
+                    || own.bottom > box.bottom + 3) wrong.push(text.textContent);
+            }
+        }
+        return wrong;""",
+        DIAGRAM,
+    )
+
+
+def clipped_code(chromium: Any) -> list[str]:
+    """Code of which a part is hidden at its right edge, with every bar opened that hides some."""
+    return chromium.execute_script("""
+        const closed = [...document.querySelectorAll(".bd-article-container details:not([open])")];
+        for (const bar of closed) bar.open = true;
+        const clipped = [...document.querySelectorAll(".bd-article-container pre")]
+            .filter(pre => pre.checkVisibility() && pre.scrollWidth > pre.clientWidth)
+            .map(pre => pre.textContent.trim().slice(0, 60));
+        for (const bar of closed) bar.open = false;
+        return clipped;""")
+
+
+def first_screen(chromium: Any) -> dict[str, bool]:
+    """Whether a picture stands in the first screen, and a question above or beside it: what a chapter begins with."""
+    return chromium.execute_script(
+        """
+        const article = document.querySelector(".bd-article-container");
+        const pictures = [...article.querySelectorAll("img, svg.lpa-diagram, .lpa-explorer, .lpa-live")]
+            .map(picture => picture.getBoundingClientRect()).filter(box => box.height >= 150 && box.top < 700);
+        const bottom = Math.min(...pictures.map(box => box.bottom));
+        const asks = [...article.querySelectorAll("h1, p")]
+            .some(text => text.getBoundingClientRect().top < bottom && text.textContent.includes("?"));
+        return {picture: pictures.length > 0, question: pictures.length > 0 && asks};"""
     )
 
 
@@ -301,9 +353,14 @@ def test_explorers_are_moved_by_the_keyboard(page, visit, chromium):
             seen.append(state(chromium, root))
             assert all(len(before) == len(after) for before, after in itertools.pairwise(seen))
             assert all(before != after for before, after in itertools.pairwise(seen[1:])), "a choice that shows nothing"
+            change = "arguments[0].value = 0; arguments[0].dispatchEvent(new Event('change'))"
+            chromium.execute_script(change, control)  # all that some readers of the screen tell
+            assert state(chromium, root) == seen[1]
         loaded = "return [...arguments[0].querySelectorAll('img')].every(i => i.naturalWidth > 0 && i.alt.length > 10)"
         browser.settle(chromium)
         assert chromium.execute_script(loaded, root)
+        widths = "return [...arguments[0].querySelectorAll('img')].map(image => image.getBoundingClientRect().width)"
+        assert min(chromium.execute_script(widths, root)) >= 200
         assert root.find_elements("css selector", ".lpa-note") == []
 
 
@@ -350,6 +407,9 @@ def test_search_finds_a_page_without_a_network(scheme, visit, chromium):
 def test_pictures_say_what_they_show(page):
     pictures = parsed(page).select(PICTURE)
     wrong = {img.get("src", "")[:60]: rules.alt_problem(img.get("alt")) for img in pictures}
+    diagrams = parsed(page).select(DIAGRAM)
+    wrong |= {svg.get("id", svg.get_text()[:60]): rules.alt_problem(svg.get("aria-label")) for svg in diagrams}
+    assert {svg.get("role") for svg in diagrams} <= {"img"}
     assert {source: problem for source, problem in wrong.items() if problem} == {}
 
 
@@ -433,6 +493,24 @@ def test_figures_carry_the_number_of_their_chapter():
     }
     assert any(expected.values())
     assert {page: [n for n in numbers[page] if n.startswith("Fig.")] for page in expected} == expected
+
+
+def test_chapters_carry_their_numbers_in_the_sidebar():
+    """Their own, from 0, on every page; the pages to look things up in have none."""
+    chapters = {page: f"{int(page[5:7])}. " for page in PAGES if CHAPTER.fullmatch(page)}
+    for page in PAGES:
+        links = parsed(page).select(".bd-sidebar-primary li.toctree-l1 > a")
+        shown = {urljoin("/" + page, unquote(link["href"])).lstrip("/"): link.get_text().strip() for link in links}
+        shown.pop("", None)
+        own = {"#": page}  # the page's own link leads nowhere
+        shown = {own.get(target, target): words for target, words in shown.items()}
+        assert links or page == "search.html", page
+        for target, words in shown.items():
+            target = page if target.endswith("#") else target.partition("#")[0]
+            number = chapters.get(target)
+            assert words.startswith(number) if number else not re.match(r"\d", words), (page, words)
+    first = parsed("book/00-ten-minutes-before-you-start.html").select_one(".right-next .prev-next-title, a.right-next")
+    assert "1. " in first.get_text()
 
 
 @every_page
