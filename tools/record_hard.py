@@ -17,7 +17,7 @@ from lpa_core.hard.kinds import HardConfig
 from lpa_core.hard.scoring import cost
 
 RESULTS = recording.RESULTS
-# name -> what differs from ``HardConfig``; the first six are the table of chapter 10, the rest its comparisons.
+# name -> what differs from ``HardConfig``; the first five are the table of chapter 10, the rest is for appendix 13.
 RUNS = {
     "hard": {"kind": "hard"},
     "soft": {"kind": "soft"},
