@@ -12,22 +12,29 @@ import torch
 
 from lpa_core import data, look_at, plotting
 
+
+def check(seen):
+    """What the caption says: a cat, and at the deepest level the largest weight on its nose and mouth."""
+    assert seen.prediction == "Egyptian cat"
+    height, width = seen.photograph.shape[1:]
+    peak = divmod(int(seen.maps_on_photograph[2].argmax()), width)
+    assert 0.4 * height < peak[0] < 0.95 * height
+    assert 0.45 * width < peak[1] < 0.8 * width
+    assert all(torch.isclose(level.weights.sum(), torch.ones(())) for level in seen.output.attended)
+    assert all(float(level.weights.min()) > 0 for level in seen.output.attended)
+
+
 seen = look_at("photo-pc", data.photograph("chelsea").path)
 maps = seen.maps_on_photograph
+check(seen)
 
-# What the caption says: a cat, and a largest weight on its face at the deepest level.
-assert seen.prediction == "Egyptian cat"
-height, width = seen.photograph.shape[1:]
-peak = divmod(int(maps[2].argmax()), width)
-assert 0.4 * height < peak[0] < 0.95 * height  # nose and mouth
-assert 0.45 * width < peak[1] < 0.8 * width
-assert all(torch.isclose(level.weights.sum(), torch.ones(())) for level in seen.output.attended)
-assert all(float(level.weights.min()) > 0 for level in seen.output.attended)
-
-figure, axes = plt.subplots(2, 2, figsize=(7, 5.1), dpi=150, layout="constrained")
-plotting.show_image(axes[0, 0], seen.photograph).set_title("picture", fontsize=1.3 * plotting.TEXT)
-for ax, level, map in zip(axes.flat[1:], seen.output.attended, maps, strict=True):
+figure = plt.figure(figsize=(7, 5.1), dpi=150, layout="constrained")
+axes, size = figure.subplots(2, 2), 1.3 * plotting.TEXT
+plotting.show_image(axes[0, 0], seen.photograph)
+axes[0, 0].set_title("picture", fontsize=size)
+levels = zip(axes.flat[1:], seen.output.attended, maps, strict=True)
+for ax, level, map in levels:
     plotting.overlay(ax, seen.photograph, map, bar=False)
     rows, columns = level.weights.shape[1:]
-    ax.set_title(f"{rows} × {columns} places", fontsize=1.3 * plotting.TEXT)
+    ax.set_title(f"{rows} × {columns} places", fontsize=size)
 figure.savefig(Path(sys.argv[1]), facecolor="white")
