@@ -172,6 +172,7 @@ CALLS = {
     "Quiz": lambda: widgets.Quiz([widgets.Question("?", {"a": "yes", "b": "no"}, "a")]).html(),
     "Run": lambda: lpa_core.training.Run(None, CONFIG, [], {}, {}),
     "Sets": lambda: lpa_core.training.Sets(*tiny_sets()),
+    "Stepper": lambda: widgets.stepper(drawn(2, 2, 2), drawn(2), drawn(2), classes={"a": (1.0, 0.0), "b": (0.0, 1.0)}),
     "TimeUp": lambda: str(lpa_core.training.TimeUp("x")),
     "TrainConfig": lambda: lpa_core.TrainConfig.from_dict(CONFIG.to_dict()),
     "Trained": lambda: lpa_core.Trained(MODEL, None),
@@ -273,6 +274,9 @@ CALLS = {
         "w.safetensors", MODEL, classes=DIGITS.classes, mean=DIGITS.mean, std=DIGITS.std, scores={}, provenance={}
     ),
     "score_maps": lambda: lpa_core.score_maps(MAPS, MASKS),
+    "stepper": lambda: widgets.stepper(
+        drawn(2, 2, 2), drawn(2), drawn(2), classes={"a": (1.0, 0.0), "b": (0.0, 1.0)}
+    ).html(),
     "swap_explorer": lambda: widgets.swap_explorer({"pc": MODEL}, DIGITS, shown=2).frames[0].text,
     "temperature_explorer": lambda: widgets.temperature_explorer(DIGITS.images[0], MAPS[0]).frames[0].text,
     "train": lambda: lpa_core.train(tiny_config(epochs=1), sets=tiny_sets(), device="cpu", progress=False),

@@ -6,6 +6,7 @@ from .explorer import Explorer
 from .frames import Control, Frame, Panel
 from .live_network import LivePage, live
 from .quizzes import Question, Quiz, quiz
+from .step_by_step import Stepper, stepper
 
 __all__ = [
     "Control",
@@ -15,9 +16,11 @@ __all__ = [
     "Panel",
     "Question",
     "Quiz",
+    "Stepper",
     "live",
     "maps_explorer",
     "quiz",
+    "stepper",
     "swap_explorer",
     "temperature_explorer",
     "window_explorer",

@@ -11,9 +11,9 @@ def controls_script(name: str) -> str:
 
 
 @cache
-def controls_style() -> str:
-    """The style of explorers and quizzes, in one line and without its comments."""
-    return "".join(line for line in _lines("controls.css") if not line.startswith("/*"))
+def controls_style(name: str = "controls.css") -> str:
+    """A style in this folder, that of explorers and quizzes by default, in one line and without its comments."""
+    return "".join(line for line in _lines(name) if not line.startswith("/*"))
 
 
 def _lines(name: str) -> list[str]:

@@ -87,7 +87,7 @@ def cell_texts(cell: NotebookNode) -> Iterator[str]:
             yield output.text
     for bundle in data(cell):
         for kind in ("text/plain", "text/markdown", "text/latex", "text/html"):
-            if kind in bundle and "lpa-explorer" not in bundle[kind]:
+            if kind in bundle and "lpa-explorer" not in bundle[kind] and "lpa-stepper" not in bundle[kind]:
                 yield str(bundle[kind])
 
 

@@ -26,9 +26,9 @@ UNSEEN, CODELESS = "remove-cell", {"remove-cell", "remove-input"}
 SOLUTION = "Solution"  # what the bars say that open the solutions of exercises
 ALIGNED = re.compile(r":[^{}\"']?[<>^]\d|[lrc]just\(")  # columns made by hand, in place of a table
 
-FIGURE_TEXT = re.compile(r"<(Figure|Axes|Explorer|Quiz)\b[^\n]*>")
+FIGURE_TEXT = re.compile(r"<(Figure|Axes|Explorer|Quiz|Stepper)\b[^\n]*>")
 EXPLORER = re.compile(r"<div class=\"lpa-explorer\"[^>]*? data-frames='([^']*)'")
-QUIZ = '<div class="lpa-quizzes">'
+QUIZ, STEPPER = '<div class="lpa-quizzes">', '<div class="lpa-stepper"'
 PATH_OR_HASH = re.compile(r"\S*[/\\]\S*|\S+\.(png|jpe?g|svg|webp|gif)|[0-9a-f]{12,}", re.IGNORECASE)
 VOLATILE_TEXT = re.compile(r"\bat 0x[0-9a-f]{6,}|(?<![\w./])/(home|root|tmp|Users|usr|work)/\w+")
 
@@ -131,14 +131,14 @@ def cell_problems(cell: nbformat.NotebookNode) -> Iterator[str]:
 def page_problems(cell: nbformat.NotebookNode) -> Iterator[str]:
     """What is wrong with the HTML that a cell shows: its explorers, its quizzes, and scripts that are neither's."""
     shown = pages(cell)
-    interactive = [page for page in shown if EXPLORER.search(page) or QUIZ in page]
+    interactive = [page for page in shown if EXPLORER.search(page) or QUIZ in page or STEPPER in page]
     if len(interactive) > 1:
-        yield f"{len(interactive)} explorers or quizzes in one cell"
+        yield f"{len(interactive)} explorers, quizzes or steppers in one cell"
     if interactive and CHECKED in tags(cell):
         yield "an explorer or a quiz in a checked cell, where nbval would compare its pictures byte by byte"
     for page in shown:
         if "<script" in page and page not in interactive:
-            yield "its HTML holds a script that is neither an explorer's nor a quiz's"
+            yield "its HTML holds a script that is neither an explorer's nor a quiz's nor a stepper's"
         if "lpa-explorer" in page and len(page.encode()) > MOST_EXPLORER:
             yield f"an explorer of {len(page.encode())} bytes; at most {MOST_EXPLORER}: fewer choices, smaller pictures"
     for explorer in explorers(cell):
