@@ -48,7 +48,7 @@ def four_steps() -> Drawing:
         top=4,
     )
     side, top, lefts = 90, 44, (6, 155, 304)
-    heads = ("1  features $l_i$", "2  scores $c_i$", "3  weights $a_i$")
+    heads = ("features $l_i$", "1  scores $c_i$", "2  weights $a_i$")
     for left, head in zip(lefts, heads, strict=True):
         drawing.text(left + side / 2, 28, head, bold=True)
     names = [plain(s / math.log(2)) + " ln 2" for s in scores.tolist()]
@@ -62,7 +62,7 @@ def four_steps() -> Drawing:
     given = f"$c_i$ = ⟨$u$, $l_i$ + $g$⟩ with $g$ = {pair(G[0])} and $u$ = (ln 2, 0)"
     drawing.text(200, top + side + 23, given, quiet=True)
     middle, goal = 204, 281
-    drawing.text(8, middle - 15, "4  attended vector $g_a$ = ∑ $a_i l_i$", anchor="start", bold=True)
+    drawing.text(8, middle - 15, "3  attended vector $g_a$ = ∑ $a_i l_i$", anchor="start", bold=True)
     for place, (vector, weight, share) in enumerate(zip(vectors, weights.tolist(), shares, strict=True)):
         x = 56 + 96 * place
         drawing.box(x - 30, middle - 3, 60, 24, "feat", fill=0.16)
