@@ -120,8 +120,9 @@ def ladders(records: Sequence[RecordedRun], photographs: Mapping[str, Any] | Non
             for name in in_order(accuracy)
         )
         made.append(Ladder("tiny-imagenet", "tiny-imagenet", "frozen EfficientNet", tuple(rungs)))
+    titles = [each.title for each in made]
     for place, one in enumerate(made):  # two recipes for one network are told apart by their names
-        if [each.title for each in made].count(one.title) > 1:
+        if titles.count(one.title) > 1:
             made[place] = one._replace(network=f"{one.network} ({one.name.removeprefix(f'{one.data}-')})")
     places = [*DATA]
     return sorted(made, key=lambda each: (each.data == "digits", places.index(each.data), -best(each)))
