@@ -48,7 +48,7 @@ QUICK_ENVIRONMENT = {
     "MALLOC_TRIM_THRESHOLD_": "8000000000",
 }
 # The chapters that take longest, begun first where their times are not known: else one would run alone at the end.
-LONG = ("04", "11", "06")
+LONG = ("04", "11", "12")
 # Seconds a cell may take at scale quick on a busy machine. Without a limit a stuck one would wait for ever.
 TIMEOUT = 900
 METADATA = {
