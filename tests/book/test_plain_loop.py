@@ -63,7 +63,7 @@ def test_the_loop_of_the_chapter_ends_at_the_weights_of_the_package(package):
         ('"momentum": 0.9', '"momentum": 0.8'),
         ('"nesterov": True', '"nesterov": False'),
         ('weight_decay": 5e-4', 'weight_decay": 5e-2'),
-        ("lr=0.1", "lr=0.2"),
+        ('"lr": 0.1', '"lr": 0.2'),
         ("label_smoothing=0.1", "label_smoothing=0.0"),
         ("steps / 4", "steps / 2"),
         ("schedule.step()", "pass"),
