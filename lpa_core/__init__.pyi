@@ -41,7 +41,7 @@ from .models import (
 from .plotting import attention_figure, map_grid, overlay
 from .posthoc import explain
 from .training import PRESETS, TrainConfig, evaluate, preset, train
-from .widgets import live, maps_explorer, quiz, swap_explorer, temperature_explorer, window_explorer
+from .widgets import epochs_explorer, live, maps_explorer, quiz, swap_explorer, temperature_explorer, window_explorer
 
 __all__ = [
     "BUILDERS",
@@ -73,6 +73,7 @@ __all__ = [
     "dot_scores",
     "energy_in_mask",
     "enlarge",
+    "epochs_explorer",
     "evaluate",
     "explain",
     "export_onnx",

@@ -247,6 +247,9 @@ CALLS = {
     "dot_scores": lambda: lpa_core.dot_scores(LOCAL, G),
     "energy_in_mask": lambda: lpa_core.energy_in_mask(MAPS, MASKS),
     "enlarge": lambda: lpa_core.enlarge(MAPS, (10, 10)),
+    "epochs_explorer": lambda: (
+        widgets.epochs_explorer(DIGITS, {"pc": [MODEL.attend(DIGITS.float_images())]}, shown=1).frames[0].text
+    ),
     "evaluate": lambda: lpa_core.evaluate(MODEL, DIGITS),
     "explain": lambda: {name: lpa_core.explain(MODEL, IMAGES[:1], method=name) for name in METHODS if name != "cam"},
     "fit": fitted,

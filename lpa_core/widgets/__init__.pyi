@@ -1,3 +1,4 @@
+from .explore_epochs import epochs_explorer
 from .explore_maps import maps_explorer
 from .explore_swap import swap_explorer
 from .explore_temperature import temperature_explorer
@@ -17,6 +18,7 @@ __all__ = [
     "Question",
     "Quiz",
     "Stepper",
+    "epochs_explorer",
     "live",
     "maps_explorer",
     "quiz",

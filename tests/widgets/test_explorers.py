@@ -11,6 +11,7 @@ from lpa_core import widgets
 from lpa_core.attention import attend
 from lpa_core.data.digits import digits_in_clutter
 from lpa_core.hard.windows import box_iou
+from lpa_core.metrics import box_masks, energy_in_mask
 from lpa_core.models import weights
 from lpa_core.models.builders import small_attention_net
 from lpa_core.plotting.maps import pixels
@@ -232,10 +233,86 @@ def test_windows_need_boxes_to_be_held_against(pictures):
         widgets.window_explorer(bare, [1], [torch.zeros(4, 4).long()])
 
 
+# ---- epochs ----
+
+
+@pytest.fixture(scope="module")
+def watched(pictures, networks):
+    """Three pictures, as two networks see them at two moments."""
+    three = pictures.subset(range(3))
+    with torch.no_grad():
+        outputs = [networks[name].attend(three.float_images()) for name in ("pc", "dp")]
+        twin = [small_attention_net(compatibility="uniform").eval().attend(three.float_images())] * 2
+    return three, {"looks": outputs, "twin": twin}
+
+
+def test_an_epoch_shows_the_maps_and_answers_of_that_epoch(watched):
+    pictures, networks = watched
+    explorer = widgets.epochs_explorer(pictures, networks, start=1)
+    assert [control.first for control in explorer.controls][1] == "1"
+    assert len(explorer.frames) == 3 * 2
+    frame = explorer.frames[2 * 2 + 1]
+    map = networks["looks"][1].attended[2].weights[2]
+    top, box = map.max().item(), pictures.boxes[2]
+    assert top > 2 / map.numel()
+    picture, looks, twin = frame.panels
+    assert (picture.image == pixels(pictures.images[2], boxes=box)).all()
+    assert (looks.image == pixels(pictures.images[2], map, boxes=box, scale=(0.0, top))).all()
+    assert looks.scale == twin.scale == pytest.approx((0.0, top))
+    flat = torch.full((10, 10), 0.01)
+    assert twin.image.mean() < pixels(pictures.images[2], flat).mean()
+    assert "equal everywhere" in twin.alt
+    assert "heaviest" in looks.alt
+    probability, best = networks["looks"][1].logits[2].softmax(dim=0).max(dim=0)
+    assert f"looks answers {pictures.classes[best]} ({100 * probability:.0f} %)" in frame.text
+    inside = box_masks(box[None], (40, 40))
+    shares = [energy_in_mask(each[None], inside).item() for each in (map, flat)]
+    assert [int(found) for found in re.findall(r"with (\d+) %", frame.text)] == [round(100 * s) for s in shares]
+
+
+def test_a_level_and_names_of_moments_can_be_asked_for(watched):
+    pictures, networks = watched
+    explorer = widgets.epochs_explorer(pictures, networks, level=1, moments=["early", "late"], shown=1)
+    assert [frame.text[:12] for frame in explorer.frames] == ["Epoch early:", "Epoch late: "]
+    map = networks["looks"][0].attended[0].weights[0]
+    expected = pixels(pictures.images[0], map, boxes=pictures.boxes[0], scale=(0.0, map.max().item()))
+    assert (explorer.frames[0].panels[1].image == expected).all()
+
+
+def test_epochs_without_boxes_do(watched):
+    pictures, networks = watched
+    bare = replace(pictures, boxes=None, masks=None, sources=None)
+    assert all("frame" not in frame.text for frame in widgets.epochs_explorer(bare, networks).frames)
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "message"),
+    [
+        (lambda networks: {}, {}, "equally many moments, at least one; got no network"),
+        (lambda networks: {**networks, "twin": networks["twin"][:1]}, {}, "equally many moments"),
+        (lambda networks: {"none": []}, {}, "at least one"),
+        (lambda networks: networks, {"moments": ["one"]}, "moments must be 2 different names"),
+        (lambda networks: networks, {"level": 4}, "level must be from 1 to 3; got 4"),
+        (lambda networks: networks, {"start": 2}, "start must be from 0 to 1; got 2"),
+        (lambda networks: networks, {"shown": 4}, "shown must be from 1 to the 3"),
+        (lambda networks: {"none": [networks["twin"][0]._replace(attended=())]}, {}, "equally many levels"),
+    ],
+)
+def test_outputs_that_do_not_fit_are_refused(watched, change, options, message):
+    pictures, networks = watched
+    with pytest.raises(ValueError, match=message):
+        widgets.epochs_explorer(pictures, change(networks), **options)
+
+
+def test_outputs_of_other_pictures_are_refused(watched, pictures):
+    with pytest.raises(ValueError, match="looked at the 6 pictures; got outputs of"):
+        widgets.epochs_explorer(pictures, watched[1], shown=1)
+
+
 # ---- all of them ----
 
 
-def test_every_explorer_of_the_book_is_small_and_speaks(pictures, networks):
+def test_every_explorer_of_the_book_is_small_and_speaks(pictures, networks, watched):
     with torch.no_grad():
         scores = networks["pc"].attend(pictures.float_images()).attended[1].scores[0]
     explorers = [
@@ -243,6 +320,7 @@ def test_every_explorer_of_the_book_is_small_and_speaks(pictures, networks):
         widgets.temperature_explorer(pictures.images[0], scores),
         widgets.swap_explorer(networks, pictures),
         widgets.window_explorer(pictures, range(1, 11), [pictures.boxes] * 10),
+        widgets.epochs_explorer(watched[0], {name: [*seen, *seen, seen[0]] for name, seen in watched[1].items()}),
     ]
     for explorer in explorers:
         assert len(explorer.html()) <= 150_000, explorer
