@@ -1,3 +1,4 @@
+from .explore_deletion import deletion_explorer
 from .explore_maps import maps_explorer
 from .explore_swap import swap_explorer
 from .explore_temperature import temperature_explorer
@@ -15,6 +16,7 @@ __all__ = [
     "Panel",
     "Question",
     "Quiz",
+    "deletion_explorer",
     "live",
     "maps_explorer",
     "quiz",
