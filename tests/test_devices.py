@@ -106,7 +106,7 @@ def test_figures_and_scores_of_what_a_gpu_gives(dtype):
             for masks in (DIGITS.masks, DIGITS.masks.to("cuda")):
                 assert metrics.score_maps(level, masks).pointing.is_cuda
         rows = metrics.compare_maps({"a": low[0]}, DIGITS.masks, DIGITS.sources, images=DIGITS.images.to("cuda"))
-        assert len(rows) == 5
+        assert len(rows) == 6
 
 
 # --- the double itself ------------------------------------------------------------------------------------------------

@@ -211,6 +211,14 @@ def play(trained: Trained, made: ImageSet, seed: int) -> tuple[dict[str, Any], d
     return rows, refused
 
 
+def asked(options: argparse.Namespace) -> list[str]:
+    """The options of montages that a record's numbers depend on."""
+    if options.what != "montages":
+        return []
+    size = [] if options.cell is None else ["--cell", str(options.cell)]
+    return ["--data", options.data, "--count", str(options.count), *size]
+
+
 def short(path: str) -> str:
     """A path as a record names it: no place on this computer."""
     return Path(path).name
@@ -239,7 +247,7 @@ def main() -> None:
         "format": FORMAT,
         "name": name,
         "command": shlex.join(
-            ["python", "tools/record_photos.py", options.what, *(Path(of).name for of in options.of)]
+            ["python", "tools/record_photos.py", options.what, *(Path(of).name for of in options.of), *asked(options)]
         ),
         "commit": provenance.commit(),
         "versions": provenance.versions(),

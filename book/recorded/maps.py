@@ -36,6 +36,31 @@ def read_maps(folder: str | Path) -> dict[str, MapsRecord]:
     return {record["name"]: record for record in MAPS.read_all(folder)}
 
 
+def four_scores(record: MapsRecord) -> dict[str, dict[str, float]]:
+    """One score for each of four questions, by map: is it on the object, do its pixels matter, is it learned, steady?
+
+    ``pointing`` and ``deletion`` are the record's; ``random network`` is the mean rank correlation with the map of
+    networks with random weights, ``attacked`` that with the map of the picture under the strongest attack.
+    Maps without one of them (the baselines that were only located) are left out.
+    """
+    steady = record["attacks"][-1]["stability"]
+    return {
+        row["name"]: {
+            "pointing": row["pointing"][0],
+            "deletion": row["deletion"][0],
+            "random network": _mean([draw["spearman"][0] for draw in row["sanity"]]),
+            "attacked": steady[row["name"]][0],
+        }
+        for row in record["rows"]
+        if "sanity" in row
+    }
+
+
+def _mean(values: Sequence[float | None]) -> float:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else math.nan
+
+
 def check_maps(record: Mapping[str, Any]) -> None:
     """Raise ValueError unless all scores that a chapter reads are there, and are numbers that can be."""
     MAPS.checked(record)

@@ -3,7 +3,7 @@
 from .baselines import blur, blurred_brightness, centre_prior, edge_maps, random_maps, uniform_maps
 from .confidence import ConfidenceChange, ConfidenceRow, compare_confidence, confidence_change
 from .grid import grid_pointing_game
-from .insertion_deletion import Curve, CurveRow, compare_curves, curve, pixel_ranks, with_baselines
+from .insertion_deletion import Curve, CurveRow, compare_curves, curve, pixel_ranks, replacement, with_baselines
 from .intervals import Interval, cluster_interval
 from .interventions import Change, Intervention, compare_interventions, intervened
 from .likeness import Similarity, compare_with_baselines, similarity, spearman, ssim
@@ -66,6 +66,7 @@ __all__ = [
     "randomise",
     "relevance_rank_accuracy",
     "remove_and_debias",
+    "replacement",
     "score_maps",
     "sensitivity",
     "similarity",

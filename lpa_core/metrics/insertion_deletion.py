@@ -89,7 +89,7 @@ def curve(
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1; got {batch_size}")
         ranks = pixel_ranks(maps, images, seed=seed).to(images.device)
-        other = _replacement(images, baseline)
+        other = replacement(images, baseline)
         logits = Logits(network, probability=probability)
         classes = pick_targets(logits, images, classes, batch_size=batch_size)
         counts = [round(pixels * j / steps) for j in range(steps + 1)]
@@ -127,7 +127,13 @@ def pixel_ranks(
     return order.argsort(dim=1).view(len(maps), *size)
 
 
-def _replacement(images: Tensor, baseline: Baseline | float | Tensor) -> Tensor:
+def replacement(
+    images: Float[Tensor, "b c height width"], baseline: Baseline | float | Tensor = "blur"
+) -> Float[Tensor, "b c height width"]:
+    """What ``curve`` puts in place of pixels: the pictures with every one of them replaced by the ``baseline``.
+
+    Raises: ValueError on an unknown ``baseline``, or a picture of another size.
+    """
     if isinstance(baseline, str):
         check_option("baseline", baseline, Baseline)
         if baseline == "mean":

@@ -62,8 +62,8 @@ def compare_maps(
     """A table of maps on the same pictures: one ``Row`` for each of ``named_maps``, then the baselines, always.
 
     The baselines are ``"random map"`` (drawn at the size of the coarsest of ``named_maps``), ``"centre prior"``,
-    ``"blurred brightness"`` of ``images`` and ``"uniform weights"`` (a constant map: chance); then those you add in
-    ``baselines``, such as ``{"untrained network": maps}``.
+    ``"blurred brightness"`` and ``"edges"`` of ``images``, and ``"uniform weights"`` (a constant map: chance); then
+    those you add in ``baselines``, such as ``{"untrained network": maps}``.
 
     Args:
         named_maps: name -> maps (b, h, w); their sizes may differ. Give every level, not the best alone. In place of
@@ -87,6 +87,7 @@ def compare_maps(
         "random map": random_maps(n, coarsest, seed=seed),
         "centre prior": centre_prior(n, size),
         "blurred brightness": blurred_brightness(images, sigma=min(size) / 10 if sigma is None else sigma),
+        "edges": edge_maps(images),
         "uniform weights": uniform_maps(n, size),
     }
     added = dict(baselines or {})
@@ -150,5 +151,4 @@ def by_layer(
         found = map_layers(model, images)
         layers = [name for name in found if found.get(name.rpartition(".")[0], ())[1:] != found[name][1:]]
     maps = {name: explain(model, images, targets, method=method, layer=name, **options) for name in layers}
-    edges = {"edges": edge_maps(pictures)}
-    return compare_maps(maps, masks, clusters, images=pictures, baselines=edges, clamp=True, seed=seed)
+    return compare_maps(maps, masks, clusters, images=pictures, clamp=True, seed=seed)

@@ -1,3 +1,4 @@
+from .explore_deletion import deletion_explorer
 from .explore_epochs import epochs_explorer
 from .explore_maps import maps_explorer
 from .explore_swap import swap_explorer
@@ -18,6 +19,7 @@ __all__ = [
     "Question",
     "Quiz",
     "Stepper",
+    "deletion_explorer",
     "epochs_explorer",
     "live",
     "maps_explorer",

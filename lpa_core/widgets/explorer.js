@@ -15,7 +15,7 @@
       root.querySelectorAll("figure").forEach((figure, i) => {
         const [source, alt, title, low, high, signed] = panels[frames[place][i]];
         const image = figure.querySelector("img"), bar = figure.querySelector(".lpa-bar");
-        image.src = "data:image/png;base64," + source;
+        image.src = source;
         image.alt = alt;
         figure.querySelector("figcaption").textContent = title;
         bar.hidden = low === undefined;

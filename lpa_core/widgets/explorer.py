@@ -146,6 +146,6 @@ def _shown(frame: Frame) -> str:
         bar = f'<span class="lpa-bar lpa-bar-{signed}"{"" if scale else " hidden"}><i>{low}</i><i>{high}</i></span>'
         figures.append(
             f'<figure><figcaption>{html.escape(str(title))}</figcaption><img class="dark-light" '
-            f'src="data:image/png;base64,{source}" alt="{html.escape(str(alt))}">{bar}</figure>'
+            f'src="{source}" alt="{html.escape(str(alt))}">{bar}</figure>'
         )
     return f'<div class="lpa-panels">{"".join(figures)}</div><p role="status">{html.escape(frame.text)}</p>'

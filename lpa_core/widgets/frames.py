@@ -12,6 +12,8 @@ from jaxtyping import UInt8
 from PIL import Image
 
 COLOURS = 96  # of a picture's palette: more cannot be told apart at this size, and cost bytes
+MOST_PNG = 5_000  # bytes; what is larger is a photograph or like one, and takes a third as WebP
+WEBP_QUALITY = 60
 
 
 class Panel(NamedTuple):
@@ -72,6 +74,16 @@ def png(image: UInt8[np.ndarray, "h w 3"]) -> bytes:
     return file.getvalue()
 
 
+def address(image: UInt8[np.ndarray, "h w 3"]) -> str:
+    """A picture as an address that holds it: PNG, or WebP where that would be large."""
+    data, kind = png(image), "png"
+    if len(data) > MOST_PNG:
+        file = io.BytesIO()
+        Image.fromarray(image).save(file, "webp", quality=WEBP_QUALITY, method=6)
+        data, kind = file.getvalue(), "webp"
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+
+
 def number(value: float) -> str:
     """Two digits, without an exponent where a few zeros do."""
     if value == 0 or not math.isfinite(value):
@@ -82,7 +94,7 @@ def number(value: float) -> str:
 
 def plain(panel: Panel) -> tuple[object, ...]:
     """A panel as the page's script takes it: picture, alternative text, title, ends of the scale, signed or not."""
-    source = base64.b64encode(png(panel.image)).decode()
+    source = address(panel.image)
     if panel.scale is None:
         return source, panel.alt, panel.title
     low, high = panel.scale

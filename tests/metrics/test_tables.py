@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from lpa_core.metrics.baselines import random_maps, uniform_maps
+from lpa_core.metrics.baselines import edge_maps, random_maps, uniform_maps
 from lpa_core.metrics.intervals import Interval
 from lpa_core.metrics.localisation import box_masks, score_maps
 from lpa_core.metrics.tables import best_level, by_layer, compare_maps
@@ -45,7 +45,7 @@ def comparison(n: int = 60) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     return masks, images, torch.arange(n) // 3
 
 
-BUILT_IN = ["random map", "centre prior", "blurred brightness", "uniform weights"]
+BUILT_IN = ["random map", "centre prior", "blurred brightness", "edges", "uniform weights"]
 
 
 def test_compare_maps_always_has_the_baselines() -> None:
@@ -55,11 +55,15 @@ def test_compare_maps_always_has_the_baselines() -> None:
         named, masks, clusters, images=images, baselines={"untrained network": uniform_maps(60, (2, 2))}
     )
     assert [row.name for row in rows] == ["level 1", "level 2", *BUILT_IN, "untrained network"]
-    assert [row.baseline for row in rows] == [False, False, True, True, True, True, True]
+    assert [row.baseline for row in rows] == [False, False, *[True] * 6]
     table = {row.name: row for row in rows}
     # The mask itself is perfect; the brightness of a lone bright square finds it; a constant map scores the area.
     assert table["level 1"][1:4] == ((1.0, 1.0, 1.0, 60, 20, 0),) * 3
     assert table["blurred brightness"].pointing.mean == 1.0
+    expected = score_maps(edge_maps(images), masks)
+    assert table["edges"].pointing.mean == expected.pointing.mean()
+    assert table["edges"].energy.mean == pytest.approx(expected.energy.mean().item())
+    assert 0.25 < table["edges"].energy.mean < 1  # some of an edge lies around its object
     for name in ("uniform weights", "untrained network"):
         assert table[name].pointing.mean == pytest.approx(16 / 256)
         assert table[name].energy.mean == pytest.approx(16 / 256)
@@ -146,7 +150,7 @@ def test_by_layer_has_a_row_for_every_layer_and_the_baselines() -> None:
     model, pictures = Reader(), torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(1))
     masks = torch.rand(4, 8, 8, generator=torch.Generator().manual_seed(2)) < 0.3
     rows = by_layer(model, pictures - 0.5, masks, 1, method="hirescam", pictures=pictures)
-    assert [row.name for row in rows] == ["early", "late", *BUILT_IN, "edges"]
+    assert [row.name for row in rows] == ["early", "late", *BUILT_IN]
     assert [row.baseline for row in rows] == [False, False, *[True] * 5]
     alone = explain(model, pictures - 0.5, 1, method="hirescam", layer="early")
     expected = compare_maps({"early": alone}, masks, images=pictures, clamp=True)[0]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import record_photos
 import torch
-from recorded.photographs import SCORES, checksum, montage_rows, read_runs
+from recorded.photographs import SCORES, checksum, montage_rows, read_montages, read_runs
 
 from lpa_core.data import digits_in_clutter, montages
 from lpa_core.models.weights import load_weights
@@ -19,6 +19,7 @@ def test_the_stored_records_are_whole():
     runs = read_runs(FOLDER)
     assert runs is not None
     assert runs["data"]["test"] == 10_000
+    assert {"tiny-imagenet-pc"} <= set(read_montages(FOLDER))
 
 
 def changed(record, path, value):
@@ -39,16 +40,20 @@ def changed(record, path, value):
         ("photos-tiny-imagenet", ("boxes", "centre prior", "pointing", 0), 1.2, r"must be in \[0, 1\]"),
         ("photos-tiny-imagenet", ("boxes", "uniform weights", "energy", 0), 0.1, "must score the boxes' share"),
         ("photos-tiny-imagenet", ("device",), "", "device must say where the numbers come from"),
+        ("photos-montages-tiny-imagenet-pc", ("rows", 0, "saliency", "energy_all"), [0.5, 0.6, 0.7], "in its interval"),
+        ("photos-montages-tiny-imagenet-pc", ("rows", 0, "edge map", "energy_all"), [0.3, 0.2, 0.4], "scores 0.25"),
+        ("photos-montages-tiny-imagenet-pc", ("extra",), 1, "unknown extra"),
     ],
 )
 def test_an_altered_record_is_refused(name, path, value, message, tmp_path):
     record = json.loads((FOLDER / f"{name}.json").read_text())
+    read = read_runs if name == "photos-tiny-imagenet" else read_montages
     (tmp_path / f"{name}.json").write_text(json.dumps(changed(record, path, value)))
     with pytest.raises(ValueError, match=message):
-        read_runs(tmp_path)
+        read(tmp_path)
     (tmp_path / f"{name}.json").write_text(json.dumps({**changed(record, path, value), "checksum": "0"}))
     with pytest.raises(ValueError, match=r"altered after it was written|unknown"):
-        read_runs(tmp_path)
+        read(tmp_path)
 
 
 def test_the_tool_scores_every_method_and_level_beside_what_knows_nothing(monkeypatch):

@@ -16,7 +16,7 @@ from PIL import Image
 from lpa_core import plotting
 from lpa_core.widgets.assets import controls_style
 from lpa_core.widgets.explorer import Explorer
-from lpa_core.widgets.frames import COLOURS, Control, Frame, Panel, number, png
+from lpa_core.widgets.frames import COLOURS, Control, Frame, Panel, address, number, png
 
 SIGNED = (-2.0, 2.0)
 
@@ -217,3 +217,14 @@ def test_the_bars_under_maps_have_the_colours_of_the_maps(signed, colours):
     mixed = mpl.colormaps[colours](np.linspace(0, 1, 9))[:, :3] * plotting.ALPHA + 0.5 * (1 - plotting.ALPHA)
     gradient = ",".join(mpl.colors.to_hex(colour) for colour in mixed)
     assert f".lpa-bar-{signed}{{border-image:linear-gradient(to right,{gradient}) 1}}" in controls_style()
+
+
+def test_a_photograph_is_held_as_webp_and_a_drawing_as_png():
+    noise = np.random.default_rng(0).integers(0, 256, (20, 20, 3), dtype=np.uint8)
+    photograph = np.asarray(Image.fromarray(noise).resize((200, 200), Image.Resampling.BICUBIC))
+    for picture, kind in ((square(100), "png"), (photograph, "webp")):
+        about, _, held = address(picture).partition(",")
+        assert about == f"data:image/{kind};base64"
+        shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(held))).convert("RGB"), dtype=float)
+        assert np.abs(shown - picture).mean() < 8
+        assert len(held) * 3 / 4 < len(png(picture)) + 3

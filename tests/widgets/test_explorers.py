@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
@@ -12,9 +13,12 @@ from lpa_core.attention import attend
 from lpa_core.data.digits import digits_in_clutter
 from lpa_core.hard.windows import box_iou
 from lpa_core.metrics import box_masks, energy_in_mask
+from lpa_core.metrics.baselines import random_maps
+from lpa_core.metrics.insertion_deletion import curve
 from lpa_core.models import weights
 from lpa_core.models.builders import small_attention_net
 from lpa_core.plotting.maps import pixels
+from lpa_core.posthoc import explain
 
 
 @pytest.fixture(scope="module")
@@ -325,3 +329,47 @@ def test_every_explorer_of_the_book_is_small_and_speaks(pictures, networks, watc
     for explorer in explorers:
         assert len(explorer.html()) <= 150_000, explorer
         assert all(len(panel.alt) >= 20 for frame in explorer.frames for panel in frame.panels)
+
+
+# ---- deletion and insertion ----
+
+
+@pytest.fixture(scope="module")
+def film(pictures, networks):
+    image = pictures.float_images([0])
+    map = explain(networks["pc"], image, method="attention")
+    about = {"mean": pictures.mean, "std": pictures.std, "name": "its digit", "steps": 4}
+    return widgets.deletion_explorer(networks["pc"], image, map, int(pictures.labels[0]), **about)
+
+
+def test_the_film_tells_what_the_curves_say(film, pictures, networks):
+    image, target = pictures.float_images([0]), int(pictures.labels[0])
+    maps = (explain(networks["pc"], image, method="attention"), random_maps(1, (10, 10), seed=0))
+    expected = [
+        curve(networks["pc"], image, map, target, kind=kind, steps=4, baseline="mean").scores[0].tolist()
+        for kind in ("deletion", "insertion")
+        for map in maps
+    ]
+    told = [re.findall(r"\d\.\d\d", frame.text) for frame in film.frames]
+    assert told == [[f"{value:.2f}" for value in at] for at in zip(*expected, strict=True)]
+    assert list(film.controls[0].options) == ["0 %", "25 %", "50 %", "75 %", "100 %"]
+
+
+def test_the_film_parts_the_picture_in_what_is_marked_and_what_is_not(film, pictures):
+    picture = pixels(pictures.images[0], side=200)
+    plain = picture.reshape(-1, 3).mean(axis=0)
+    for share, frame in zip((0, 0.25, 0.5, 0.75, 1), film.frames, strict=True):
+        without, alone, _ = (panel.image.astype(float) for panel in frame.panels)
+        painted = [(abs(image - plain) < 1.5).all(axis=2) for image in (without, alone)]
+        assert painted[0].mean() == pytest.approx(share, abs=0.02)
+        assert painted[1].mean() == pytest.approx(1 - share, abs=0.02)
+        assert abs(without + alone - plain - picture).max() < 2.5
+    charts = [frame.panels[2].image for frame in film.frames]
+    assert all((one != other).any() for one, other in pairwise(charts))
+
+
+def test_a_film_is_of_one_picture(pictures, networks):
+    with pytest.raises(ValueError, match=r"image must be one picture, .*got \(2, 3, 40, 40\)"):
+        widgets.deletion_explorer(
+            networks["pc"], pictures.float_images([0, 1]), torch.rand(2, 4, 4), 0, mean=pictures.mean, std=pictures.std
+        )
