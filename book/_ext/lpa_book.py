@@ -138,9 +138,10 @@ def keep_needed_assets(
 def mend_markup(
     app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: nodes.document | None
 ) -> None:
-    """Two habits of docutils and Sphinx that stand in the way of a screen reader: a list of references whose items are
-    no list items, and parameters of a signature as a definition list that defines nothing."""
+    """Habits that stand in somebody's way: a list of references whose items are no list items, parameters of a signature
+    as a definition list that defines nothing, and pandas' tables, which scroll and cannot be scrolled by keyboard."""
     body = context.get("body", "").replace('<div role="list" class="citation-list">', '<div class="citation-list">')
+    body = body.replace('<table border="1" class="dataframe">', '<table class="dataframe" tabindex="0">')
 
     def as_lines(found: re.Match[str]) -> str:
         lines = found[1].replace("<dd>", "<div>").replace("</dd>", "</div>")

@@ -21,10 +21,10 @@ MOST = 2.0  # mean difference of a channel, of 255: less than a line drawn elsew
 
 
 def pixels(cell: nbformat.NotebookNode) -> list[np.ndarray]:
-    """The pictures of a cell, those of each choice of an explorer among them."""
+    """The pictures of a cell, those of each choice of an explorer, which are data addresses, among them."""
     stored = [bundle["image/png"] for bundle in rules.data(cell) if "image/png" in bundle]
     for explorer in rules.explorers(cell):
-        stored += [explorer["panels"][place][0] for *places, _ in explorer["frames"] for place in places]
+        stored += [explorer["panels"][place][0].partition(",")[2] for *places, _ in explorer["frames"] for place in places]
     return [np.asarray(Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB"), dtype=float) for png in stored]
 
 
