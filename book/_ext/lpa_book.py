@@ -138,8 +138,8 @@ def keep_needed_assets(
 def mend_markup(
     app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: nodes.document | None
 ) -> None:
-    """Habits that stand in somebody's way: a list of references whose items are no list items, parameters of a signature
-    as a definition list that defines nothing, and pandas' tables, which scroll and cannot be scrolled by keyboard."""
+    """Habits that stand in somebody's way: a list of references whose items are no list items, parameters of a
+    signature as a definition list that defines nothing, and tables of pandas that no keyboard could scroll."""
     body = context.get("body", "").replace('<div role="list" class="citation-list">', '<div class="citation-list">')
     body = body.replace('<table border="1" class="dataframe">', '<table class="dataframe" tabindex="0">')
 

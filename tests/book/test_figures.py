@@ -24,7 +24,8 @@ def pixels(cell: nbformat.NotebookNode) -> list[np.ndarray]:
     """The pictures of a cell, those of each choice of an explorer, which are data addresses, among them."""
     stored = [bundle["image/png"] for bundle in rules.data(cell) if "image/png" in bundle]
     for explorer in rules.explorers(cell):
-        stored += [explorer["panels"][place][0].partition(",")[2] for *places, _ in explorer["frames"] for place in places]
+        shown = [explorer["panels"][place][0] for *places, _ in explorer["frames"] for place in places]
+        stored += [address.partition(",")[2] for address in shown]
     return [np.asarray(Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB"), dtype=float) for png in stored]
 
 
