@@ -2,7 +2,7 @@
 
 ``times.json`` beside ``_config.yml`` holds the chapters that were run for this build. A line with the time is added to
 the facts at the head of each of them, and the directive ``chapter-times`` makes the table of all. A chapter that is not
-in the file was not run, and that is what its page says.
+in the file was not run, and its page says nothing of a time.
 """
 
 import json
@@ -16,6 +16,7 @@ from sphinx.application import Sphinx
 
 CHAPTER = re.compile(r"book/\d\d-[^/]+")
 NOT_RUN = "not run in this build"
+NONE_RUN = "This build shows stored outputs. make book runs the chapters, and then their times stand here."
 Run = dict[str, Any]
 
 
@@ -55,9 +56,9 @@ def conditions(run: Run) -> str:
     return said + (", slowed by other work" if run["busy"] else "")
 
 
-def fact(run: Run | None) -> nodes.paragraph:
+def fact(run: Run) -> nodes.paragraph:
     """The line at the head of a chapter."""
-    said = f"{duration(run['seconds'])} for the outputs on this page ({conditions(run)})" if run else NOT_RUN
+    said = f"{duration(run['seconds'])} for the outputs on this page ({conditions(run)})"
     return nodes.paragraph("", "", nodes.strong("", "Measured"), nodes.Text(f" {said}"), classes=["measured"])
 
 
@@ -70,7 +71,10 @@ def row(*cells: nodes.entry) -> nodes.row:
 
 
 def table(links: dict[str, nodes.Node], runs: dict[str, Run]) -> list[nodes.Node]:
-    """All chapters, docname -> link, with their times and their sum; below it what the times were measured under."""
+    """All chapters, docname -> link, with their times and their sum; below it what the times were measured under.
+    Without any time, a line that says where they come from."""
+    if not runs:
+        return [nodes.paragraph("", NONE_RUN)]
     body = [
         row(cell(link), cell(nodes.Text(duration(runs[name]["seconds"]) if name in runs else NOT_RUN)))
         for name, link in links.items()
@@ -93,8 +97,8 @@ def show_times(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     runs = {name: run for name, run in measured(Path(app.srcdir)).items() if name in app.env.titles}
     if CHAPTER.fullmatch(docname):
         for facts in doctree.findall(nodes.container):
-            if "chapter-facts" in facts["classes"]:
-                facts += fact(runs.get(docname))
+            if "chapter-facts" in facts["classes"] and docname in runs:
+                facts += fact(runs[docname])
     for place in list(doctree.findall(chapter_times)):
         links: dict[str, nodes.Node] = {}
         for name in sorted(filter(CHAPTER.fullmatch, app.env.titles)):
