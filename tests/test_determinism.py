@@ -280,6 +280,7 @@ CALLS = {
     "stepper": lambda: widgets.stepper(
         drawn(2, 2, 2), drawn(2), drawn(2), classes={"a": (1.0, 0.0), "b": (0.0, 1.0)}
     ).html(),
+    "replacement": lambda: insertion_deletion.replacement(IMAGES),
     "swap_explorer": lambda: widgets.swap_explorer({"pc": MODEL}, DIGITS, shown=2).frames[0].text,
     "temperature_explorer": lambda: widgets.temperature_explorer(DIGITS.images[0], MAPS[0]).frames[0].text,
     "train": lambda: lpa_core.train(tiny_config(epochs=1), sets=tiny_sets(), device="cpu", progress=False),
@@ -367,6 +368,9 @@ SEEDED = {
     "digits.digits_in_clutter": lambda seed: data.digits_in_clutter(2, seed=seed, digits=2),
     "sources.load": lambda seed: data.load("digits", "test", n=2, seed=seed),
     "sources.load_splits": lambda seed: data.load_splits("digits", ("test",), n=2, seed=seed),
+    "explore_deletion.deletion_explorer": lambda seed: widgets.deletion_explorer(
+        MODEL, IMAGES[:1], MAPS[:1], 3, mean=DIGITS.mean, std=DIGITS.std, steps=4, seed=seed
+    ).html(),
     "insertion_deletion.compare_curves": lambda seed: insertion_deletion.compare_curves(
         MODEL, IMAGES, {"a": MAPS}, steps=4, seed=seed
     ),

@@ -320,7 +320,7 @@ def store(root: Path, only: Sequence[str], **how: Any) -> None:
     """Run the chapters again and keep their outputs in the sources."""
     fill_stage(root)
     for path, notebook in executed_chapters(root, only, **{**how, "again": True}).items():
-        write(cleaned(notebook), root / path)
+        write(lighter(cleaned(notebook)), root / path)
 
 
 def nbval(paths: Sequence[Path], root: Path, *, processes: int, timeout: int = TIMEOUT) -> int:

@@ -194,7 +194,7 @@ BREAKAGES: dict[str, tuple[Callable[[NotebookNode], object], str]] = {
     "checked explorer": (show(html(explorer_html()), tags=[rules.CHECKED]), "in a checked cell"),
     "explorer without alt": (show(html(explorer_html("Grey."))), "explorer's picture with alt text 'Grey.' is shorter"),
     "large explorer": (show(html(explorer_html(padding=150_000))), "at most 150000"),
-    "two explorers": (show(html(explorer_html()), html(QUIZ)), "2 explorers or quizzes in one cell"),
+    "two explorers": (show(html(explorer_html()), html(QUIZ)), "2 explorers, quizzes or steppers in one cell"),
     "script": (show(html("<p>1</p><script>1</script>", "<Figure 1>")), "a script that is neither"),
     "table without a tag": (show(html("<table></table>", "0 1 2")), "tagged neither"),
     "widget": (
