@@ -188,7 +188,7 @@ BREAKAGES: dict[str, tuple[Callable[[NotebookNode], object], str]] = {
     "two pictures": (lambda nb: nb.cells[4].outputs.append(nb.cells[4].outputs[0]), "2 pictures in one cell"),
     "long cell": (alter(3, source="x = 1\n" * 31), "more than 30 lines"),
     "long cells": (lambda nb: [cell.update(source="x = 1\n" * 9) for cell in nb.cells[3:]], "median"),
-    "too many words": (alter(0, source="# Title\n" + "word " * 1800), "words of prose"),
+    "too many words": (alter(0, source="# Title\n" + "word " * 1850), "words of prose"),
     "widget state": (lambda nb: nb.metadata.update(widgets={}), "volatile metadata"),
     "run times": (lambda nb: nb.cells[3].metadata.update(execution={"start": "now"}), "volatile metadata"),
     "checked explorer": (show(html(explorer_html()), tags=[rules.CHECKED]), "in a checked cell"),

@@ -263,7 +263,10 @@ def test_the_pictures_of_maps_are_those_recorded(run):
 @pytest.mark.parametrize("run", SHIPPED, ids=lambda run: records.stem(run.values))
 def test_shipped_weights_say_what_their_record_says(run):
     info = load_weights(run.values["weights"]["shipped"]).info
-    assert (info.scores, info.provenance["command"]) == (run.results, run.values["command"])
+    assert info.provenance["command"] == run.values["command"]
+    for split, found in run.results.items():  # those of the file that ships: in float16, another rounding
+        assert info.scores[split]["accuracy"] == pytest.approx(found["accuracy"], abs=0.001)
+        assert info.scores[split]["n"] == found["n"]
     assert run.config.model.items() <= info.config.items()
     assert (info.provenance["data"], info.provenance["commit"]) == (run.values["data"], run.values["commit"])
 
