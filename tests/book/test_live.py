@@ -34,7 +34,7 @@ from lpa_core.widgets.live_network.steps import _Watch, steps_of
 pytestmark = pytest.mark.built
 
 HTML = notebooks.ROOT / "_build" / "html"
-PICTURES = 50  # for each network
+PICTURES = 200  # for each network
 SCENES = ("draw", "occlude", "photograph")
 
 
