@@ -8,6 +8,7 @@ page. The style is bound to the class ``lpa-diagram``; opened alone, a drawing h
 import re
 from collections.abc import Iterable, Sequence
 from html import escape
+from typing import Any
 
 WIDTH, SHOWN = 400, 470  # units; pixels on a laptop
 SMALLEST = 11.2  # units: ten pixels on a phone
@@ -119,11 +120,11 @@ class Drawing:
         kind = f"{kind} quiet".strip() if quiet else kind
         self.add("text", kind, inner=inner, x=x, y=y, font_size=size, text_anchor=anchor, **style)
 
-    def lines(self, x: float, y: float, words: str, *, gap: float = 15, **options: object) -> None:
+    def lines(self, x: float, y: float, words: str, *, gap: float = 15, **options: Any) -> None:
         """Several lines of text, the middle of them at ``y``."""
         rows = words.split("\n")
         for row, line in enumerate(rows):
-            self.text(x, y + (row - (len(rows) - 1) / 2) * gap + 4.5, line, **options)  # type: ignore[arg-type]
+            self.text(x, y + (row - (len(rows) - 1) / 2) * gap + 4.5, line, **options)
 
     def arrow(
         self, points: Sequence[Point], kind: str = "rest", *, width: float = LINE, head: float | None = 6,
