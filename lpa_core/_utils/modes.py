@@ -13,14 +13,16 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     """Put ``model`` in eval mode; afterwards every module is in the mode that it was in, frozen parts included."""
     modes = [(module, module.training) for module in model.modules()]
     try:
-        model.eval()
+        if any(mode for _, mode in modes):
+            model.eval()
         yield
     finally:
         for module, mode in modes:  # parents first: train() passes the mode down, then the exceptions follow
             if module.training != mode:
                 module.train(mode)  # not the flag alone: a module may fold its weights for eval, and unfold them here
         for module, mode in modes:
-            module.training = mode  # where train() would not have it, as in a part that stays frozen
+            if module.training != mode:  # where train() would not have it, as in a part that stays frozen
+                module.training = mode
 
 
 @contextmanager

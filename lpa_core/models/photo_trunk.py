@@ -21,6 +21,8 @@ class PhotoTrunk(Trunk):
     Raises: ValueError naming the argument out of range; images smaller than 8x8.
     """
 
+    any_memory_format = True
+
     CHANNELS = (32, 64, 64, 192, 192, 256)
 
     def __init__(self, *, in_channels: int = 3, levels: int = 3, global_path: bool = True) -> None:

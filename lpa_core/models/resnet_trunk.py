@@ -70,6 +70,8 @@ class ResNetTrunk(Trunk):
     Raises: ValueError naming the argument out of range; images smaller than 16x16.
     """
 
+    any_memory_format = True
+
     def __init__(
         self,
         *,

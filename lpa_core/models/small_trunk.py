@@ -19,6 +19,8 @@ class SmallTrunk(Trunk):
     Raises: ValueError naming the argument out of range; images smaller than 8x8.
     """
 
+    any_memory_format = True
+
     CHANNELS, CONVOLUTIONS = (16, 32, 64, 64), (1, 1, 2, 2)
 
     def __init__(self, *, in_channels: int = 3, levels: int = 3, global_path: bool = True) -> None:

@@ -30,13 +30,15 @@ class Features(NamedTuple):
 class Trunk(nn.Module):
     """What a trunk promises: three channel counts, and ``forward(images) -> Features`` in this order.
 
-    ``global_channels`` is the length of g whether or not this trunk builds it (``has_global``).
+    ``global_channels`` is the length of g whether or not this trunk builds it (``has_global``). ``any_memory_format``
+    promises that it takes ``torch.channels_last`` too, which a CPU runs faster; code with ``.view`` does not.
     """
 
     in_channels: int
     local_channels: tuple[int, ...]
     global_channels: int
     has_global: bool
+    any_memory_format: bool = False
 
     def forward(self, images: Float[Tensor, "b c h w"]) -> Features:
         raise TypeError(f"{type(self).__name__} must define forward(images) -> Features")

@@ -33,6 +33,8 @@ class VGGTrunk(Trunk):
     Raises: ValueError naming the argument out of range; images smaller than 16x16.
     """
 
+    any_memory_format = True
+
     def __init__(self, *, in_channels: int = 3, width: float = 1.0, dropout: float = 1.0) -> None:
         super().__init__()
         check_scales(in_channels, width, dropout)
@@ -77,6 +79,8 @@ class AttentionVGGTrunk(Trunk):
     Source: Jetley et al. (2018), figure 2, and the authors' code.
     Raises: ValueError naming the argument out of range; images smaller than 16x16.
     """
+
+    any_memory_format = True
 
     def __init__(
         self,

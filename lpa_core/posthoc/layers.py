@@ -31,11 +31,10 @@ def find_layer(network: nn.Module, layer: str | nn.Module) -> tuple[str, nn.Modu
 
     Raises: ValueError when the network has no such layer; the message lists those it has.
     """
-    modules = dict(network.named_modules())
-    modules.pop("")
-    for name, module in modules.items():
-        if layer == name if isinstance(layer, str) else layer is module:
+    for name, module in network.named_modules():
+        if name and (layer == name if isinstance(layer, str) else layer is module):
             return name, module
+    modules = [name for name, _ in network.named_modules() if name]
     got = repr(layer) if isinstance(layer, str) else f"a {type(layer).__name__} that is not part of it"
     raise ValueError(f"layer must be one of the model's: {', '.join(modules) or 'it has none'}; got {got}")
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from .._utils.checks import check_option
 from .._utils.modes import undisturbed
 from .layers import find_layer, last_map_layer
-from .network import Logits, Targets, Task, check_pictures, check_targets, pick_targets
+from .network import Logits, Targets, Task, check_pictures, check_targets, pick_targets, working_copy
 from .picture_maps import Channels, captum
 from .table import METHODS, Method
 
@@ -93,7 +93,7 @@ def explain(
             classes = pick_targets(logits, images, classes, batch_size=batch_size)
         maps = []
         for start in range(0, len(images), batch_size):
-            some = images[start : start + batch_size].clone().requires_grad_()
+            some = working_copy(images[start : start + batch_size], network)
             task = Task(logits, some, None if classes is None else classes[start : start + batch_size], module, name)
             maps.append(_maps(chosen, task, options))
     result = torch.cat(maps)

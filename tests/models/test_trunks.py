@@ -42,6 +42,15 @@ def images(size: int | tuple[int, int] = 32, batch: int = 2, channels: int = 3) 
     return torch.randn(batch, channels, height, width, generator=torch.Generator().manual_seed(0))
 
 
+@every_trunk
+def test_what_promises_any_memory_format_gives_the_same_in_channels_last(trunk_type):
+    trunk, given = narrow(trunk_type).eval(), images()
+    assert trunk.any_memory_format
+    one, other = trunk(given), trunk(given.contiguous(memory_format=torch.channels_last))
+    for a, b in zip((*one.local, one.g), (*other.local, other.g), strict=True):
+        torch.testing.assert_close(a, b)
+
+
 @pytest.fixture
 def unchecked():
     """Without the shape checker of the tests, as users run: the package's own errors must speak."""

@@ -7,8 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from lpa_core import explain, small_attention_net
 from lpa_core._utils.modes import undisturbed
-from lpa_core.posthoc.network import Logits, check_pictures, check_targets, pick_targets
+from lpa_core.posthoc.network import Logits, check_pictures, check_targets, pick_targets, working_copy
 
 
 def net() -> nn.Sequential:
@@ -25,6 +26,38 @@ def net() -> nn.Sequential:
 
 def pictures(n: int = 2, size: int = 8) -> torch.Tensor:
     return torch.randn(n, 3, size, size, generator=torch.Generator().manual_seed(1))
+
+
+# working_copy ---------------------------------------------------------------------------------------------------------
+
+
+class Viewed(nn.Module):
+    """A network as many are written: with a view that only pictures laid out in rows survive."""
+
+    def forward(self, images):
+        return images.view(len(images), -1)[:, :5]
+
+
+def test_a_trunk_that_promises_it_gets_channels_last_and_any_other_network_its_own_layout():
+    given = pictures(size=16)
+    ours = working_copy(given, small_attention_net())
+    assert ours.is_contiguous(memory_format=torch.channels_last)
+    assert ours.requires_grad
+    assert ours.equal(given)
+    theirs = working_copy(given, Viewed())
+    assert theirs.is_contiguous()
+    assert theirs.requires_grad
+    assert theirs is not given
+    assert explain(Viewed(), given, 1, method="saliency").shape == (2, 16, 16)
+
+
+@pytest.mark.parametrize("method", ["grad_cam", "saliency", "hirescam", "attention"])
+def test_maps_are_the_same_in_either_layout(method):
+    torch.manual_seed(0)
+    model, given = small_attention_net().eval(), pictures(size=16)
+    fast = explain(model, given, method=method)
+    model.trunk.any_memory_format = False
+    torch.testing.assert_close(fast, explain(model, given, method=method))
 
 
 # undisturbed ----------------------------------------------------------------------------------------------------------
