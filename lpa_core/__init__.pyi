@@ -7,6 +7,7 @@ from .attention import (
     attend,
     dot_scores,
     parametrised_scores,
+    scaled_dot_scores,
     uniform_scores,
 )
 from .data import Batches, ImageSet, digits_in_clutter, load, normalise, read_picture
@@ -97,6 +98,7 @@ __all__ = [
     "read_picture",
     "resnet164",
     "save_weights",
+    "scaled_dot_scores",
     "score_maps",
     "small_attention_net",
     "swap_explorer",

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from ._utils.checks import check_count, check_option
 
-Compatibility = Literal["pc", "dp", "additive", "uniform"]
+Compatibility = Literal["pc", "dp", "scaled_dp", "additive", "uniform"]
 Match = Literal["global", "local"]
 Normalise = Literal["softmax", "sigmoid"]
 
@@ -59,6 +59,18 @@ def dot_scores(local: Float[Tensor, "b c h w"], g: Float[Tensor, "b c"]) -> Floa
     """
     _same_channels(local, g=g)
     return _inner_products(local, g)
+
+
+def scaled_dot_scores(local: Float[Tensor, "b c h w"], g: Float[Tensor, "b c"]) -> Float[Tensor, "b h w"]:
+    """Scaled dot product: c_i = <l_i, g> / sqrt(c). For vectors of independent parts its size does not grow with c.
+
+    Large scores make a softmax choose one position and leave the others without a gradient; dp grows them with
+    |l_i| |g|.
+
+    Source: Vaswani et al. (2017), section 3.2.1, for one query g. Not in Jetley et al. (2018).
+    Raises: ValueError when the channels of ``local`` and ``g`` differ.
+    """
+    return dot_scores(local, g / local.shape[1] ** 0.5)
 
 
 def additive_scores(
@@ -133,7 +145,7 @@ class AttentionEstimator(nn.Module):
     Args:
         local_channels: c, channels of the local features of this level.
         global_channels: k, length of the global vector g.
-        compatibility: ``"pc"``, ``"dp"``, ``"additive"`` or ``"uniform"`` (the control; takes no g).
+        compatibility: ``"pc"``, ``"dp"``, ``"scaled_dp"``, ``"additive"`` or ``"uniform"`` (the control; takes no g).
         match: which side is projected where c and k differ. ``"global"`` (the paper): g goes through
             BN - ReLU - dropout - Linear(k, c). ``"local"``: l_i goes through a matrix P (k, c) without bias, folded:
             <u, P l_i> = <P'u, l_i> and sum a_i P l_i = P sum a_i l_i, so P never touches the map. Where c = k
@@ -171,7 +183,8 @@ class AttentionEstimator(nn.Module):
         check_option("normalise", normalise, Normalise)
         check_count("local_channels", local_channels)
         check_count("global_channels", global_channels)
-        if not use_g and (compatibility in ("dp", "additive") or (compatibility == "pc" and normalise != "softmax")):
+        cancels = compatibility == "uniform" or (compatibility == "pc" and normalise == "softmax")
+        if not use_g and not cancels:
             raise ValueError(
                 f"use_g=False needs compatibility='pc' with normalise='softmax' (there g cancels) or 'uniform'; "
                 f"got {compatibility!r} with {normalise!r}, where g changes the result"
@@ -229,7 +242,9 @@ class AttentionEstimator(nn.Module):
             # Folded: <u, P l_i + g> = <P'u, l_i> + <u, g>.
             shift = self.bias if g is None else _vector_products(g, self.u)[:, None, None] + self.bias
             return parametrised_scores(local, None, self.u @ self.project_local.weight) + shift
-        assert g is not None  # dp always uses g
+        assert g is not None  # a dot product always uses g
+        if self.compatibility == "scaled_dp":
+            g = g / self.out_channels**0.5  # those of the space in which l_i and g meet
         return dot_scores(local, g if self.project_local is None else g @ self.project_local.weight)
 
     def vector(self, local: Float[Tensor, "b c h w"], weights: Float[Tensor, "b h w"]) -> Float[Tensor, "b d"]:

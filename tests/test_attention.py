@@ -21,6 +21,7 @@ from lpa_core.attention import (
     attend,
     dot_scores,
     parametrised_scores,
+    scaled_dot_scores,
     uniform_scores,
 )
 
@@ -83,7 +84,7 @@ def by_position(local: Tensor, score) -> Tensor:
 
 
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
-@pytest.mark.parametrize("what", ["pc", "pc without g", "dp", "additive"])
+@pytest.mark.parametrize("what", ["pc", "pc without g", "dp", "scaled dp", "additive"])
 def test_scores_are_the_formula_at_every_position(what, layout):
     local, g = randn(B, C, H, W), randn(B, K if what == "additive" else C, seed=1)
     u, bias, w_local, w_global = randn(C, seed=2), randn(1, seed=3)[0], randn(C, C, seed=4), randn(C, K, seed=5)
@@ -96,6 +97,9 @@ def test_scores_are_the_formula_at_every_position(what, layout):
     elif what == "dp":
         true = by_position(local, lambda p, x: x @ g[p])
         got = dot_scores(local.to(memory_format=layout), g)
+    elif what == "scaled dp":
+        true = by_position(local, lambda p, x: x @ g[p] / C**0.5)
+        got = scaled_dot_scores(local.to(memory_format=layout), g)
     else:
         true = by_position(local, lambda p, x: u @ torch.tanh(w_local @ x + w_global @ g[p]))
         got = additive_scores(local.to(memory_format=layout), g, w_local, w_global, u)
@@ -189,6 +193,8 @@ def test_the_folded_projection_is_the_unfolded_formula_in_value_and_gradient(com
         scores = torch.einsum("bkhw,k->bhw", projected + g[:, :, None, None], estimator.u) + estimator.bias
     elif compatibility == "dp":
         scores = torch.einsum("bkhw,bk->bhw", projected, g)
+    elif compatibility == "scaled_dp":  # by the length that l_i and g have where they meet
+        scores = torch.einsum("bkhw,bk->bhw", projected, g) / K**0.5
     elif compatibility == "additive":  # its own matrix W_l takes the place of P in the scores
         scores = additive_scores(local, g, estimator.w_local.weight, estimator.w_global.weight, estimator.u)
     else:
@@ -291,7 +297,7 @@ def test_in_half_precision_the_weights_stay_float32(options, dtype):
 def test_a_projection_of_g_exists_exactly_where_it_is_needed(options):
     estimator = make(options)
     differ = len(set(options["channels"])) == 2
-    needed = options["compatibility"] in ("pc", "dp") and options["use_g"]
+    needed = options["compatibility"] in ("pc", "dp", "scaled_dp") and options["use_g"]
     needed = needed and (options["own_g"] or (differ and options["match"] == "global"))
     assert (estimator.project_global is not None) == needed
     assert (estimator.project_local is not None) == (differ and options["match"] == "local")

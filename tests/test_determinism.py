@@ -245,6 +245,7 @@ CALLS = {
     "cluster_interval": lambda: lpa_core.cluster_interval(drawn(9), resamples=50),
     "digits_in_clutter": lambda: lpa_core.digits_in_clutter(2, seed=3),
     "dot_scores": lambda: lpa_core.dot_scores(LOCAL, G),
+    "scaled_dot_scores": lambda: lpa_core.scaled_dot_scores(LOCAL, G),
     "energy_in_mask": lambda: lpa_core.energy_in_mask(MAPS, MASKS),
     "enlarge": lambda: lpa_core.enlarge(MAPS, (10, 10)),
     "epochs_explorer": lambda: (

@@ -181,7 +181,7 @@ def nothing(v):
     return False
 
 
-COMPATIBILITY = among("pc", "dp", "additive", "uniform")
+COMPATIBILITY = among("pc", "dp", "scaled_dp", "additive", "uniform")
 SETS = tiny_sets()
 MAPS = torch.rand(2, 3, 3, generator=torch.Generator().manual_seed(0))
 # What takes options: a function, options that it takes, and for each what a value must be.

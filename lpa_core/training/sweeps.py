@@ -22,6 +22,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "global": {"combine": "global"},
     "vgg": {"builder": "vgg"},
     "dp": {"compatibility": "dp"},
+    "scaled-dp": {"compatibility": "scaled_dp"},
     "additive": {"compatibility": "additive"},
     "sigmoid": {"normalise": "sigmoid"},
     "indep": {"combine": "indep"},

@@ -68,7 +68,7 @@ def _attend(kind, learned, local, g=None):
     query = learned["u"] if kind == "pc" else g
     if "P" in learned:
         query = query @ learned["P"]
-    if kind == "dp":
-        return attend(local, dot_scores(local, query))
+    if kind.endswith("dp"):
+        return attend(local, dot_scores(local, query / len(g[0]) ** 0.5 if kind == "scaled_dp" else query))
     constant = learned["bias"] + (0 if g is None else g @ learned["u"])
     return attend(local, parametrised_scores(local, None, query) + constant.view(-1, 1, 1))

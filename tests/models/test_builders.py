@@ -334,6 +334,7 @@ G_CANCELS = {
 }
 G_MATTERS = {
     "dp": lambda: attention_vgg(K, compatibility="dp", width=1 / 16, dropout=0.0),
+    "scaled dp": lambda: attention_vgg(K, compatibility="scaled_dp", width=1 / 16, dropout=0.0),
     "additive": lambda: attention_vgg(K, compatibility="additive", width=1 / 16, dropout=0.0),
     "sigmoid": lambda: attention_vgg(K, normalise="sigmoid", width=1 / 16, dropout=0.0),
     "classified from g": lambda: attention_vgg(K, combine="global", width=1 / 16, dropout=0.0),

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from lpa_core.models import attend_to, attention_vgg, export_onnx, exported, load_weights, small_attention_net
 
 OPTIONS = {
+    "small, scaled dp": lambda: small_attention_net(3, compatibility="scaled_dp"),
     "small, dp": lambda: small_attention_net(3, compatibility="dp"),
     "vgg, local, indep": lambda: attention_vgg(3, width=1 / 32, match="local", combine="indep"),
     "attend_to": lambda: attend_to(Backbone().eval(), num_classes=3, input_size=32),

@@ -59,6 +59,7 @@ def networks():
     yield "small-dp", small(compatibility="dp"), 24
     yield "small-uniform", small(compatibility="uniform"), 24
     yield "small-local-pc", small(match="local", levels=2), 24
+    yield "small-scaled-dp", small(match="local", compatibility="scaled_dp"), 24
     yield "small-local-dp", small(match="local", compatibility="dp"), 24
     yield "small-own-g", small(compatibility="dp", g_per_level=True), 24
     yield "small-no-g", small(global_path=False), 24

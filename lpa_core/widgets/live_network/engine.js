@@ -78,13 +78,16 @@ function lpaEngine() {
 
     /* One level's attention: scores -> weights -> vector. Keeps c and a beside g_a, for the page to show.
          pc       c_i = <u, l_i + g> + bias        dp   c_i = <l_i, g>        uniform   c_i = 0
+         scaled_dp   c_i = <l_i, g> / sqrt(length of g)
          a_i = exp(c_i / T) / sum_j exp(c_j / T)   (T is the temperature, 1 in training)
          g_a = sum_i a_i l_i
        Where l and g differ in length and the network matches l to g, a matrix P does: <q, P l_i> = <P'q, l_i>. */
     attend(step, [l, g], out, {temperature = 1, maps = []}) {
       const n = l.h * l.w, given = maps[step.level];
       out = value(out, step.P ? step.shapeP[0] : l.c, 1, 1);
-      out.query = step.compatibility === "pc" ? step.u : step.compatibility === "dp" ? g.data : null;
+      const kind = step.compatibility;
+      out.query = kind === "pc" ? step.u : kind === "uniform" ? null : g.data;
+      if (kind === "scaled_dp") out.query = g.data.map((number) => number / Math.sqrt(g.data.length));
       out.constant = step.compatibility === "pc" ? (g ? dot(step.u, g.data) : 0) + step.bias[0] : 0;
       out.c_i = scores(l, out.query && step.P ? transposed(step, out.query) : out.query, out.constant);
       if (given && !(given.length === n && given.every(Number.isFinite))) throw new Error(`a map must be ${n} numbers`);
