@@ -2,7 +2,8 @@
 
 The first test pictures of the network's own data keep their local vectors and are given another global vector: that of
 another picture, the mean over all, a random one of the same length, none. Recorded are how many answers stay right and
-how much of each map's weight moves. The control changes the maps themselves: another picture's maps, equal weights.
+how much of each map's weight moves; also how far the scores of a picture spread, and its largest weight. The control
+changes the maps themselves: another picture's maps, equal weights.
 
     python tools/record_g.py cifar100-pc
     python tools/record_g.py runs/photo-dp-0 runs/photo-dp-1 runs/photo-dp-2 --name tiny-imagenet-dp
@@ -42,7 +43,8 @@ def measure(model: AttentionClassifier, test: data.ImageSet) -> dict[str, Any]:
         features = joined([model.trunk(test.float_images(part)) for part in parts(len(test))])
         local, g = features.local, features.g
         assert g is not None  # a trunk with a global path makes one
-        own = weights(model, local, g)
+        attended = [estimate(level, g) for estimate, level in zip(model.estimators, local, strict=True)]
+        own = [each.weights for each in attended]
         first = answers(model, local, own)
         rows = {OWN: row(test.labels, own, own, first, first)}
         for name, other in other_g(g).items():
@@ -54,6 +56,8 @@ def measure(model: AttentionClassifier, test: data.ImageSet) -> dict[str, Any]:
     return {
         "local_lengths": [round(level.norm(dim=1).mean().item(), 5) for level in local],
         "g_lengths": [round(each.norm(dim=1).mean().item(), 5) for each in meets],
+        "score_spreads": [round(each.scores.flatten(1).std(dim=1).mean().item(), 5) for each in attended],
+        "largest_weights": [round(each.weights.flatten(1).amax(dim=1).mean().item(), 5) for each in attended],
         "rows": rows,
     }
 

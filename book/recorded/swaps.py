@@ -13,7 +13,7 @@ from .schema import Schema, must, must_be_whole, same, sha256_of
 
 ORIGIN = ("command", "device", "ended", "threads", "versions", "cpu_seconds")
 FIELDS = ("format", "name", "commit", *ORIGIN, "compatibility", "data", "networks", "checksum")
-NETWORK = ("sha256", "seed", "local_lengths", "g_lengths", "rows")
+NETWORK = ("sha256", "seed", "local_lengths", "g_lengths", "score_spreads", "largest_weights", "rows")
 OWN = "own g"
 # What a picture is given in place of its own g, and, as the control, in place of its own maps.
 OTHER_G = ("another's g", "the mean g", "a random g", "g = 0")
@@ -64,6 +64,17 @@ def lengths(record: Mapping[str, Any]) -> tuple[tuple[float, ...], tuple[float, 
     return over_seeds([n["local_lengths"] for n in networks]), over_seeds([n["g_lengths"] for n in networks])
 
 
+def sharpness(record: Mapping[str, Any]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """By level: how far a picture's scores spread (standard deviation over positions), and its largest weight.
+
+    Means over pictures and seeds. A softmax of scores that spread by much more than 1 chooses one position.
+    """
+    networks = record["networks"]
+    spreads = zip(*(network["score_spreads"] for network in networks), strict=True)
+    largest = zip(*(network["largest_weights"] for network in networks), strict=True)
+    return tuple(mean(level) for level in spreads), tuple(mean(level) for level in largest)
+
+
 def checksum(record: Mapping[str, Any]) -> str:
     """The sha256 of all of a record but its checksum."""
     return sha256_of(record, without="checksum", allow_nan=False)
@@ -79,8 +90,11 @@ def _check(record: Mapping[str, Any]) -> dict[str, Any]:
         same("rows", set(network["rows"]), set(ROWS))
         levels = len(network["local_lengths"])
         must(levels == len(network["g_lengths"]) > 0, "lengths must be one for each level")
-        for length in (*network["local_lengths"], *network["g_lengths"]):
+        for spread in network["score_spreads"], network["largest_weights"]:
+            must(len(spread) == levels, "spreads and largest weights must be one for each level")
+        for length in (*network["local_lengths"], *network["g_lengths"], *network["score_spreads"]):
             must(math.isfinite(length) and length >= 0, f"a length must be finite and not negative; got {length}")
+        must(all(0 < share <= 1 for share in network["largest_weights"]), "a largest weight must be in (0, 1]")
         own = network["rows"][OWN]["right"]
         for name, row in network["rows"].items():
             same(name, set(row), set(ROW))

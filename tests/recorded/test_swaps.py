@@ -56,6 +56,15 @@ def test_lengths_are_those_of_the_vectors_that_meet(made):
     assert g[2] == pytest.approx(features.g.norm(dim=1).mean().item(), abs=1e-4)  # level 3 takes g as it is
 
 
+def test_sharpness_is_that_of_the_scores_and_weights(made):
+    trained = load_weights("digits-dp")
+    with torch.no_grad():
+        attended = trained.model.attend(record_g.first_pictures("digits", None, PICTURES, None).float_images()).attended
+    spreads, largest = swaps.sharpness(made["digits-dp"])
+    assert spreads == pytest.approx([each.scores.flatten(1).std(dim=1).mean().item() for each in attended], abs=1e-4)
+    assert largest == pytest.approx([each.weights.amax(dim=(1, 2)).mean().item() for each in attended], abs=1e-4)
+
+
 def test_seeds_must_be_of_one_kind():
     with pytest.raises(ValueError, match="models must be seeds of one network"):
         record_g.record(["digits-pc", "digits-dp"], "both", pictures=4)
@@ -75,6 +84,9 @@ def test_a_model_without_g_is_refused():
         (("rows", "g = 0", "moved"), [0.1, 0.2, 1.2], r"must be in \[0, 1\]"),
         (("g_lengths",), [1.0], "lengths must be one for each level"),
         (("local_lengths",), [1.0, 2.0, -1.0], "must be finite and not negative"),
+        (("score_spreads",), [1.0], "must be one for each level"),
+        (("score_spreads",), [1.0, 2.0, -1.0], "must be finite and not negative"),
+        (("largest_weights",), [0.1, 0.2, 1.2], r"must be in \(0, 1\]"),
         (("rows", "own g", "same"), 0.5, "must give the same answers"),
     ],
 )
