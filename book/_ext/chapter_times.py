@@ -2,7 +2,8 @@
 
 ``times.json`` beside ``_config.yml`` holds the chapters that were run for this build. A line with the time is added to
 the facts at the head of each of them, and the directive ``chapter-times`` makes the table of all. A chapter that is not
-in the file was not run, and its page says nothing of a time.
+in the file was not run, and its page says nothing of a time. A build that shows stored outputs alone has no table and
+no heading over it.
 """
 
 import json
@@ -16,7 +17,6 @@ from sphinx.application import Sphinx
 
 CHAPTER = re.compile(r"book/\d\d-[^/]+")
 NOT_RUN = "not run in this build"
-NONE_RUN = "This build shows stored outputs. make book runs the chapters, and then their times stand here."
 Run = dict[str, Any]
 
 
@@ -71,10 +71,7 @@ def row(*cells: nodes.entry) -> nodes.row:
 
 
 def table(links: dict[str, nodes.Node], runs: dict[str, Run]) -> list[nodes.Node]:
-    """All chapters, docname -> link, with their times and their sum; below it what the times were measured under.
-    Without any time, a line that says where they come from."""
-    if not runs:
-        return [nodes.paragraph("", NONE_RUN)]
+    """All chapters, docname -> link, with their times and their sum; below it what the times were measured under."""
     body = [
         row(cell(link), cell(nodes.Text(duration(runs[name]["seconds"]) if name in runs else NOT_RUN)))
         for name, link in links.items()
@@ -91,6 +88,16 @@ def table(links: dict[str, nodes.Node], runs: dict[str, Run]) -> list[nodes.Node
     if seen:
         made.append(nodes.paragraph("", f"Measured on {'; '.join(seen)}."))
     return made
+
+
+def leave_out(app: Sphinx, doctree: nodes.document) -> None:
+    """Where no chapter was run for this build, the table is left out, with the section that holds nothing else."""
+    if measured(Path(app.srcdir)):
+        return
+    for place in list(doctree.findall(chapter_times)):
+        section = place.parent
+        alone = isinstance(section, nodes.section) and isinstance(section.parent, nodes.section)
+        (section if alone else place).parent.remove(section if alone else place)
 
 
 def show_times(app: Sphinx, doctree: nodes.document, docname: str) -> None:
@@ -110,5 +117,6 @@ def show_times(app: Sphinx, doctree: nodes.document, docname: str) -> None:
 def setup(app: Sphinx) -> dict[str, bool]:
     app.add_node(chapter_times)
     app.add_directive("chapter-times", ChapterTimes)
+    app.connect("doctree-read", leave_out, priority=400)  # before the contents of the page are collected
     app.connect("doctree-resolved", show_times)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -76,9 +76,10 @@ def alt_problem(alt: object) -> str | None:
 
 
 def words(notebook: nbformat.NotebookNode) -> int:
-    """Words of prose: formulas, links' addresses and table rules do not count."""
+    """Words of prose: formulas, links' addresses, table rules, roles' names and what no page shows do not count."""
     prose = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
-    prose = re.sub(r"\$\$.*?\$\$|\$[^$\n]+\$|\]\([^)]*\)", " ", prose, flags=re.DOTALL)
+    unread = r"\$\$.*?\$\$|\$[^$\n]+\$|\]\([^)]*\)|<!--.*?-->|\{[\w:-]+\}(?=`)"
+    prose = re.sub(unread, " ", prose, flags=re.DOTALL)
     return len(re.findall(r"[^\W\d_][\w’'-]*", prose))
 
 
