@@ -1,8 +1,8 @@
 """Where the methods of the book stand among each other."""
 
 import re
+from collections import Counter
 from functools import cache
-from itertools import pairwise
 from pathlib import Path
 
 from .kit import Drawing
@@ -12,11 +12,12 @@ REFERENCES = Path(__file__).resolve().parents[2] / "book" / "references.bib"
 
 @cache
 def year(key: str) -> int:
-    """The year of a work in the book's list of references."""
-    entry = re.search(rf"@\w+{{{key},.*?year = {{(\d{{4}})}}", REFERENCES.read_text(encoding="utf8"), re.DOTALL)
+    """The year of a work's first public version: that of its arXiv number, or else of the list of references."""
+    entry = re.search(rf"^@\w+{{{key},.*?^}}", REFERENCES.read_text(encoding="utf8"), re.DOTALL | re.MULTILINE)
     if entry is None:
         raise KeyError(f"{key} is not in {REFERENCES.name}")
-    return int(entry[1])
+    arxiv = re.search(r"arxiv\.org/abs/(\d{2})\d{2}\.", entry[0])
+    return 2000 + int(arxiv[1]) if arxiv else int(re.findall(r"year = {(\d{4})}", entry[0])[0])
 
 
 def pill(drawing: Drawing, x: float, y: float, words: str, kind: str, width: float) -> None:
@@ -29,8 +30,8 @@ def kinds_of_attention() -> Drawing:
         "Kinds of attention: trainable or post-hoc, soft or hard",
         "A plane with four quarters. Trainable and soft: Learn to Pay Attention. Trainable and hard: one window by "
         "REINFORCE, and several glimpses. Post-hoc and soft: saliency, occlusion, CAM, Grad-CAM and HiResCAM. Post-hoc "
-        "and hard: a window cut around the peak of a map. T-TAME stands on the border between trainable and post-hoc, "
-        "for it trains attention on a finished network.",
+        "and hard: the heaviest window, cut out of a soft map. T-TAME stands on the border between trainable and "
+        "post-hoc, for its attention is trained, but for a network that is finished.",
         height=316,
     )
     left, top, width, height = 46, 42, 173, 130
@@ -55,27 +56,33 @@ def kinds_of_attention() -> Drawing:
     pill(drawing, x2 + 34, y1 + 60, "Grad-CAM", "feat", 88)
     pill(drawing, x2 + 34, y1 + 96, "HiResCAM", "feat", 88)
     pill(drawing, left + width + 2, y1 + 96, "T-TAME", "att", 74)
-    drawing.text(x1 - 22, y1 + 72, "trained, but for a", size=12, quiet=True)
+    drawing.text(x1 - 22, y1 + 72, "both: trained, for a", size=12, quiet=True)
     drawing.text(x1 - 22, y1 + 87, "finished network", size=12, quiet=True)
     drawing.arrow([(x1 - 22, y1 + 93), (x1 - 22, y1 + 100), (left + width - 38, y1 + 100)], bend=5, head=5)
     pill(drawing, x1, y2 + 36, "one window", "att", 104)
     pill(drawing, x1, y2 + 72, "several glimpses", "att", 124)
     drawing.text(x1, y2 + 106, "learned by REINFORCE", size=12, quiet=True)
-    pill(drawing, x2, y2 + 48, "window around a peak", "feat", 162)
+    pill(drawing, x2, y2 + 48, "heaviest window", "feat", 130)
     drawing.text(x2, y2 + 82, "cut out of a soft map", size=12, quiet=True)
     return drawing
 
 
-# Method, work, column, kind. The columns are ways to ask a network.
+# Method, work, column. The columns are ways to ask a network.
 TIMELINE = (
-    ("saliency", "simonyan2013", 1),
     ("occlusion", "zeiler2014", 0),
+    ("saliency", "simonyan2013", 1),
+    ("DeconvNet", "zeiler2014", 1),
     ("guided backprop", "springenberg2015", 1),
     ("CAM", "zhou2016", 2),
     ("Grad-CAM", "selvaraju2017", 2),
     ("excitation backprop", "zhang2018", 1),
+    ("integrated gradients", "sundararajan2017", 1),
+    ("SmoothGrad", "smilkov2017", 1),
+    ("Grad-CAM++", "chattopadhay2018", 2),
     ("RISE", "petsiuk2018", 0),
+    ("Score-CAM", "wang2020", 2),
     ("HiResCAM", "draelos2020", 2),
+    ("LayerCAM", "jiang2021", 2),
 )
 WAYS = (("cover and", "compare"), ("follow back", "to the pixels"), ("weight the", "feature maps"))
 
@@ -84,27 +91,32 @@ def post_hoc_timeline() -> Drawing:
     listed = sorted(TIMELINE, key=lambda method: year(method[1]))
     first, last = year(listed[0][1]), year(listed[-1][1])
     said = "; ".join(f"{year(work)} {name}" for name, work, _ in listed)
-    top, step = 62, 33
+    # A year is as high as the most methods that one of its columns holds.
+    held = Counter((year(work), column) for _, work, column in listed)
+    tops, top, step, checked = {}, 62.0, 31, year("adebayo2018")
+    for of in range(first, last + 1):
+        tops[of] = top
+        top += step * max(1, *(held[of, column] for column in range(len(WAYS)))) + 20 * (of == checked)
     drawing = Drawing(
-        f"Post-hoc methods from {first} to {last}",
+        f"Post-hoc methods by the year of their first public version, {first} to {last}",
         f"Years from top to bottom, three columns: methods that cover parts and compare, that follow the answer back "
-        f"to the pixels, and that weight feature maps. {said}. {year('adebayo2018')} sanity checks for saliency maps.",
-        height=top + step * (last - first) + 26,
+        f"to the pixels, and that weight feature maps. {said}. At the end of {checked} stands a line: a paper tests "
+        f"whether maps depend on the network at all, the sanity checks.",
+        height=top + 14,
     )
-    columns, widths = (92, 214, 338), (84, 144, 96)
-    for column, (x, words) in enumerate(zip(columns, WAYS, strict=True)):
+    columns, widths = (92, 213, 342), (84, 140, 96)
+    for x, words in zip(columns, WAYS, strict=True):
         drawing.text(x, 18, words[0], bold=True)
         drawing.text(x, 34, words[1], bold=True)
-        own = [top + step * (year(work) - first) for _, work, place in listed if place == column]
-        for before, after in pairwise(own):
-            if after - before > step:
-                drawing.arrow([(x, before + 13), (x, after - 13)], "feat", head=None, faint=True)
-    for y in range(first, last + 1):
-        drawing.text(4, top + step * (y - first) + 4.5, str(y), anchor="start", quiet=True)
-    checks = top + step * (year("adebayo2018") - first) + step / 2 + 1
-    drawing.arrow([(48, checks), (396, checks)], head=None, dashed=True)
-    drawing.text(50, checks + 16, "sanity checks for saliency maps", size=12.5, anchor="start", quiet=True)
+    for of, y in tops.items():
+        drawing.text(4, y + 4.5, str(of), anchor="start", quiet=True)
+    line = tops[checked] + step / 2 + 2
+    drawing.arrow([(48, line), (396, line)], head=None, dashed=True)
+    drawing.text(222, line + 15, "sanity checks: does a map depend on the network?", size=12, quiet=True)
+    placed: Counter[tuple[int, int]] = Counter()
     for name, work, column in listed:
-        x, y = columns[column], top + step * (year(work) - first)
-        pill(drawing, x, y, name, "feat", widths[column])
+        at = (year(work), column)
+        pill(drawing, columns[column], tops[at[0]] + step * placed[at], name, "feat", widths[column])
+        placed[at] += 1
+    drawing.text(200, top + 6, "Each stands at the year of its first public version.", size=12, quiet=True)
     return drawing

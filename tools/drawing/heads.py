@@ -10,7 +10,8 @@ from .kit import Drawing
 from .step_by_step import pair
 
 VECTORS = ((1.25, 1.5), (2.0, 0.0), (0.0, 1.0))  # one for each level; the first is that of the 2x2 example
-ROWS = (((1.0, 0.0), (0.0, 1.0)), ((1.5, 0.0), (0.0, 1.0)), ((1.0, 0.0), (0.0, 1.0)))  # of class A and B, by level
+ROWS = (((1.0, 0.0), (0.0, 1.0)), ((1.5, 0.0), (0.0, 1.0)), ((1.0, 0.0), (0.0, 1.0)))  # of both classes, by level
+CLASSES = ("cat", "zebra")
 
 
 class Given(Trunk):
@@ -25,7 +26,7 @@ class Given(Trunk):
 
 
 def probabilities(combine: str) -> tuple[Tensor, Tensor]:
-    """Of classes A and B: those of the network's head, and those of each of its linear layers."""
+    """Of cat and zebra: those of the network's head, and those of each of its linear layers."""
     model = AttentionClassifier(Given(), 2, combine=combine, head="linear").eval()
     blocks = torch.tensor(ROWS)
     wanted = blocks if combine == "indep" else torch.cat(list(blocks), dim=1)[None]
@@ -50,12 +51,15 @@ def concat_and_indep() -> Drawing:
     drawing = Drawing(
         "The two heads, concat and indep, on the same three vectors",
         f"Left, concat: the three vectors are joined, one linear layer gives the scores {pair(logits)} and a softmax "
-        f"the probabilities {shares(joined)}. Right, indep: each vector has a linear layer and a softmax of its own, "
-        f"and the mean of the three gives the probabilities {shares(mean)}.",
+        f"the probabilities of cat and zebra, {shares(joined)}. Right, indep: each vector has a linear layer and a "
+        f"softmax of its own, "
+        f"and the mean of the three gives {shares(mean)}.",
         height=318,
     )
-    places, widths = (41, 101, 151), (66, 46, 46)  # of the three levels, from the left edge of a panel
+    # Of the three levels, from the left edge of a panel; indep keeps room for the names of the classes.
+    spots = {"concat": ((41, 101, 151), (66, 46, 46)), "indep": ((69, 122, 162), (62, 36, 36))}
     for left, name in ((8, "concat"), (208, "indep")):
+        places, widths = spots[name]
         drawing.box(left, 4, 184, 310, fill=0.05, line=1, radius=8)
         drawing.text(left + 92, 26, name, size=15, bold=True)
         for level, vector in enumerate(VECTORS):
@@ -64,7 +68,7 @@ def concat_and_indep() -> Drawing:
             drawing.box(x - width / 2, 62, width, 26, "feat")
             drawing.text(x, 79.5, "(" + ", ".join(f"{v:g}" for v in vector) + ")", size=11.5)
     left, middle = 8, 100
-    for place in places:
+    for place in spots["concat"][0]:
         drawing.arrow([(left + place, 90), (left + place, 118)], "feat")
     drawing.box(left + 8, 121, 168, 26, "feat", fill=0.14)
     drawing.text(middle, 138.5, "(" + ", ".join(f"{v:g}" for vector in VECTORS for v in vector) + ")", size=12)
@@ -75,22 +79,25 @@ def concat_and_indep() -> Drawing:
     drawing.text(middle + 9, 225, pair(logits), size=12, anchor="start", quiet=True)
     drawing.text(middle + 9, 241, "softmax", size=12, anchor="start", quiet=True)
     left, middle = 208, 300
+    places, widths = spots["indep"]
+    for row, label in enumerate(CLASSES):
+        drawing.text(left + 35, 192.5 + 26 * row, label, size=11.5, anchor="end")
     for level, scores in enumerate(apart):
         x, width = left + places[level], widths[level]
         drawing.arrow([(x, 90), (x, 108)], "feat")
         drawing.box(x - width / 2, 111, width, 26)
-        drawing.text(x, 128.5, "linear")
+        drawing.text(x, 128.5, "linear", size=11.5)
         drawing.arrow([(x, 139), (x, 172)])
         for row, share in enumerate(scores.softmax(0).tolist()):
             drawing.box(x - width / 2, 175 + 26 * row, width, 26, fill=0.05 + 0.35 * share, radius=0, line=1)
-            drawing.text(x, 192.5 + 26 * row, f"{'AB'[row]} {share:.2f}", size=12)
+            drawing.text(x, 192.5 + 26 * row, f"{share:.2f}", size=12)
         drawing.arrow([(x, 229), (x + 0.25 * (middle - x), 252)])
-    drawing.text(left + 71, 158, "softmax", size=11.5, quiet=True)
+    drawing.text(left + 95.5, 158, "softmax", size=11.5, quiet=True)
     for middle, final, said in ((100, joined, "probabilities"), (300, mean, "mean of the three")):
-        for column, (label, share) in enumerate(zip("AB", final.tolist(), strict=True)):
-            x = middle - 76 + 76 * column
-            drawing.box(x, 256, 76, 30, fill=0.05 + 0.45 * share, radius=0, line=1.5)
-            drawing.text(x + 38, 276, f"{label}  {share:.2f}", size=14, bold=True)
+        for column, (label, share) in enumerate(zip(CLASSES, final.tolist(), strict=True)):
+            x = middle - 84 + 84 * column
+            drawing.box(x, 256, 84, 30, fill=0.05 + 0.45 * share, radius=0, line=1.5)
+            drawing.text(x + 42, 276, f"{label} {share:.2f}", size=12.5, bold=True)
         drawing.text(middle, 304, said, size=12, quiet=True)
     return drawing
 

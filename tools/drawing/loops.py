@@ -43,7 +43,7 @@ def hard_loop() -> Drawing:
     drawing.arrow([(254, 66), (294, 66)], "att")
     drawing.text(273, 58, "$π_θ$", size=15)
     drawing.grid(298, 26, 80, cells, "att", line=1)
-    drawing.text(338, 18, "windows", size=12.5)
+    drawing.text(396, 18, "chance of each window", size=11.5, anchor="end")
     row = 214
     drawing.arrow([(338, 110), (338, 164)], "att")
     drawing.text(328, 141, "draw one", anchor="end", quiet=True)
@@ -92,6 +92,6 @@ def glimpse_loop() -> Drawing:
     trunk = 230
     drawing.arrow([(network, lower + 22), (network, last - 23)])
     drawing.arrow([(network, trunk), (200, trunk), (200, last - 23)])
-    drawing.text(8, last - 4, "The places learn", anchor="start", size=12, quiet=True)
-    drawing.text(8, last + 12, "by REINFORCE.", anchor="start", size=12, quiet=True)
+    for row, words in enumerate(("The location", "network learns", "by REINFORCE.")):
+        drawing.text(8, last - 12 + 16 * row, words, anchor="start", size=12, quiet=True)
     return drawing

@@ -19,7 +19,8 @@ DESCRIPTION = (
     "A picture goes through convolutions 1 to 7, 8 to 10 and 11 to 13, with a pool between them. Three maps leave: "
     "256 channels of 32 by 32 positions, 512 of 16 by 16, and 512 of 8 by 8. Layers 14 and 15 and a linear layer make "
     "the global vector g. At each level an estimator compares the local features with g, turns scores into weights, "
-    "and sums the features with these weights into one attended vector. The three vectors are joined and classified."
+    "and sums the same local features with these weights into one attended vector. The three vectors are joined and "
+    "classified."
 )
 CENTRES = (114, 200, 284)  # of the three levels, from the left
 POSITIONS = (32, 16, 8)  # a side of the map
@@ -28,7 +29,7 @@ SCORES, WEIGHTS, VECTORS, CLASSES = 174, 218, 256, 298  # where the rows are
 
 
 def network(step: str = "") -> Drawing:
-    drawing = Drawing(SAID[step], DESCRIPTION, height=322, top=20)
+    drawing = Drawing(SAID[step], DESCRIPTION, height=344, top=20)
     rows = {"scores": (SCORES, 44), "weights": (WEIGHTS, 42), "vector": (VECTORS, 34), "classes": (CLASSES, 44)}
     if step:
         middle, height = rows[step]
@@ -41,6 +42,7 @@ def network(step: str = "") -> Drawing:
     for name, (middle, _) in rows.items():
         chosen = name == step
         drawing.text(8, middle + 4.5, names[name], anchor="start", bold=chosen, quiet=not chosen)
+    drawing.text(200, 338, "The small raised number is the level: 1, 2 or 3.", size=12, quiet=True)
     return drawing
 
 
@@ -87,7 +89,7 @@ def levels(drawing: Drawing, faint: dict[str, bool]) -> None:
         if level > 1:
             drawing.arrow([(centre + 9, bus), (centre + 9, SCORES - 17)], faint=faint["scores"])
         drawing.arrow([(centre - 9, 128), (centre - 9, SCORES - 17)], "feat", faint=faint["scores"])
-        drawing.text(centre - 16, SCORES - 31, f"$l_i^{level}$", anchor="end", size=16)
+        drawing.text(centre - 39, SCORES - 31, f"$l_i^{level}$", anchor="end", size=16)
         scores, weights = look(cells)
         drawing.grid(centre - 15, SCORES - 15, 30, scores, "rest", faint=faint["scores"], line=0.8)
         drawing.text(centre + 21, SCORES + 5, "$c_i$", anchor="start", size=16)
@@ -95,7 +97,10 @@ def levels(drawing: Drawing, faint: dict[str, bool]) -> None:
         drawing.grid(centre - 15, WEIGHTS - 15, 30, weights, "att", faint=faint["weights"], line=0.8)
         drawing.text(centre + 21, WEIGHTS + 5, "$a_i$", anchor="start", size=16)
         drawing.arrow([(centre, WEIGHTS + 17), (centre, VECTORS - 8)], "att", faint=faint["vector"])
-        count = 5 if level == 1 else 7
+        count = 4 if level == 1 else 6
+        # The sum is over the local features: they go past the scores, straight to it.
+        past = [(centre - 9, 136), (centre - 33, 136), (centre - 33, VECTORS), (centre - 3.5 * count - 2, VECTORS)]
+        drawing.arrow(past, "feat", faint=faint["vector"])
         for cell in range(count):
             left = centre - 3.5 * count + 7 * cell
             drawing.box(left, VECTORS - 5, 7, 10, "feat", fill=0.35, radius=0, line=1, faint=faint["vector"])
