@@ -44,7 +44,7 @@ def test_the_full_branch_of_the_chapter_on_your_own_pictures_runs_on_a_gpu(monke
     assert space["photos"][2].classes == ("cat", "crane, bird", "crane, machine")
     assert [len(part) for part in space["photos"]] == [32, 4, 15]
     assert space["framed"].flatten(1).sum(dim=1).tolist() == [20 * 6] * 15
-    assert set(space["rows"]) == {"pc", "uniform"}
+    assert {kind: run.results["test"]["n"] for kind, run in space["found"].items()} == {"pc": 15, "uniform": 15}
 
 
 def test_the_full_branch_of_the_chapter_on_training_runs(monkeypatch, tmp_path):
