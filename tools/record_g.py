@@ -21,7 +21,8 @@ from typing import Any
 
 import recording
 import torch
-from recorded.swaps import OTHER_G, OTHER_MAPS, OWN, checksum
+from recorded.schema import checksum
+from recorded.swaps import OTHER_G, OTHER_MAPS, OWN
 from torch import Tensor
 from torch.nn import functional
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import recording
 import torch
-from recorded.maps import checksum
+from recorded.schema import checksum
 
 from lpa_core import data, metrics, posthoc, training
 from lpa_core.metrics import insertion_deletion, interventions, likeness, randomisation, robustness

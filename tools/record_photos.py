@@ -24,7 +24,7 @@ from torch import Tensor
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "book")]
 
-from recorded.photographs import checksum  # noqa: E402
+from recorded.schema import checksum  # noqa: E402
 
 from lpa_core import metrics  # noqa: E402
 from lpa_core._utils import provenance  # noqa: E402
@@ -217,11 +217,6 @@ def asked(options: argparse.Namespace) -> list[str]:
         return []
     size = [] if options.cell is None else ["--cell", str(options.cell)]
     return ["--data", options.data, "--count", str(options.count), *size]
-
-
-def short(path: str) -> str:
-    """A path as a record names it: no place on this computer."""
-    return Path(path).name
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .schema import Schema, must, same, sha256_of
+from .schema import Schema, checksum, must, same
 
 ORIGIN = ("command", "device", "ended", "threads", "versions", "settings", "data", "cpu_seconds")
 FIELDS = (
@@ -64,11 +64,6 @@ def _mean(values: Sequence[float | None]) -> float:
 def check_maps(record: Mapping[str, Any]) -> None:
     """Raise ValueError unless all scores that a chapter reads are there, and are numbers that can be."""
     MAPS.checked(record)
-
-
-def checksum(record: Mapping[str, Any]) -> str:
-    """The sha256 of all of a record but its checksum."""
-    return sha256_of(record, without="checksum", allow_nan=False)
 
 
 def check_interval(where: str, value: Sequence[Any], least: float, most: float) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any, NamedTuple
 
-from .schema import Schema, must, must_be_whole, same, sha256_of
+from .schema import Schema, checksum, must, must_be_whole, same
 
 ORIGIN = ("command", "device", "ended", "threads", "versions", "cpu_seconds")
 COMMON = ("format", "name", "commit", *ORIGIN, "checksum")
@@ -52,11 +52,6 @@ def montage_rows(record: Mapping[str, Any]) -> list[MontageRow]:
 def spread(values: Sequence[float]) -> tuple[float, float, float]:
     """Mean, lowest and highest."""
     return mean(values), min(values), max(values)
-
-
-def checksum(record: Mapping[str, Any]) -> str:
-    """The sha256 of all of a record but its checksum."""
-    return sha256_of(record, without="checksum", allow_nan=False)
 
 
 def _share(where: str, value: float) -> None:

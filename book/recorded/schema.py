@@ -81,6 +81,11 @@ def sha256_of(values: Mapping[str, Any], *, without: str, **layout: Any) -> str:
     return hashlib.sha256(json.dumps(rest, sort_keys=True, **layout).encode()).hexdigest()
 
 
+def checksum(record: Mapping[str, Any]) -> str:
+    """The sha256 of all of a record but its checksum."""
+    return sha256_of(record, without="checksum", allow_nan=False)
+
+
 def must(holds: bool, otherwise: str) -> None:
     """Raise ValueError(``otherwise``) unless it holds."""
     if not holds:

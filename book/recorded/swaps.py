@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any, NamedTuple
 
-from .schema import Schema, must, must_be_whole, same, sha256_of
+from .schema import Schema, checksum, must, must_be_whole, same
 
 ORIGIN = ("command", "device", "ended", "threads", "versions", "cpu_seconds")
 FIELDS = ("format", "name", "commit", *ORIGIN, "compatibility", "data", "networks", "checksum")
@@ -73,11 +73,6 @@ def sharpness(record: Mapping[str, Any]) -> tuple[tuple[float, ...], tuple[float
     spreads = zip(*(network["score_spreads"] for network in networks), strict=True)
     largest = zip(*(network["largest_weights"] for network in networks), strict=True)
     return tuple(mean(level) for level in spreads), tuple(mean(level) for level in largest)
-
-
-def checksum(record: Mapping[str, Any]) -> str:
-    """The sha256 of all of a record but its checksum."""
-    return sha256_of(record, without="checksum", allow_nan=False)
 
 
 def _check(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -36,7 +36,7 @@ SHIPPED: dict[str, str] = {
     "digits-dp": "144c3f5f2b3200f0a61615f235ab3fd4a4aae9f0da79e0a0d48e31ed3bf604fb",
     "digits-pc": "719ffa5c6beea177520bf91cf77139a153d60a96fb817513fa8fdab4c660738c",
     "digits-uniform": "1bd2ded77bc3757512868c3324a718d43566675b9ef067847229ea3d57f2b26a",
-    "photo-pc": "cd451b5b9316815f53591723bbea38b052acf2f63830347ee539ab20fd1b85c8",
+    "photo-pc": "e05d2af2647b03336535712033fbbd25afa02156a0407fe290c1f9ff304d2587",
     "small-pc": "f01fd7fa80580501ade655901508ec02172f149b80c5e9aa2e9fdfba6cf3216e",
 }
 

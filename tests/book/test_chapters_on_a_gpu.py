@@ -7,6 +7,7 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import pytest
 from pretend_gpu import gpu
+from tiny_imagenet_folder import write_tiny_imagenet
 
 from lpa_core.training.checkpoint import RunFolder
 
@@ -24,12 +25,26 @@ def in_a_folder_of_its_own(monkeypatch, tmp_path, one_thread, unchecked):
     plt.close("all")
 
 
-@pytest.mark.parametrize("number", ["04", "11", "12"])
+@pytest.mark.parametrize("number", ["04", "12"])
 def test_a_chapter_runs_where_there_is_a_gpu(number):
     with gpu(bfloat16=False) as waits, chapters.shrunk(None, epochs=1):
         space = chapters.run(number)
     assert waits.total() > 0
     assert space["plt"]
+
+
+def test_the_full_branch_of_the_chapter_on_your_own_pictures_runs_on_a_gpu(monkeypatch, tmp_path):
+    """It differs from the quick one in the pictures of its second folder alone."""
+    monkeypatch.setenv("LPA_SCALE", "full")
+    monkeypatch.setenv("LPA_DATA", str(write_tiny_imagenet(tmp_path / "data", train=12, test=5)))
+    with gpu(bfloat16=False) as waits, chapters.shrunk(None, epochs=1):
+        space = chapters.run("11")
+    assert waits.total() > 0
+    assert space["tiny"]
+    assert space["photos"][2].classes == ("cat", "crane, bird", "crane, machine")
+    assert [len(part) for part in space["photos"]] == [32, 4, 15]
+    assert space["framed"].flatten(1).sum(dim=1).tolist() == [20 * 6] * 15
+    assert {kind: run.results["test"]["n"] for kind, run in space["found"].items()} == {"pc": 15, "uniform": 15}
 
 
 def test_the_full_branch_of_the_chapter_on_training_runs(monkeypatch, tmp_path):

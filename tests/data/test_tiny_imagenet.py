@@ -4,43 +4,18 @@ import hashlib
 import shutil
 import zipfile
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
+from tiny_imagenet_folder import write_tiny_imagenet
 
 from lpa_core.data import tiny_imagenet
 from lpa_core.data.sources import load
-
-WNIDS = ("n02", "n01", "n03")
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """Three classes of ten pictures to train on and two to test on, as the archive lays them out."""
-    root = tmp_path_factory.mktemp("tiny")
-    folder = root / "tiny-imagenet-200"
-    rng = np.random.default_rng(0)
-
-    def picture(path, brightness):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pixels = np.clip(rng.integers(0, 40, (64, 64, 3)) + brightness, 0, 255)
-        Image.fromarray(pixels.astype(np.uint8)).save(path, quality=95)
-
-    for number, wnid in enumerate(WNIDS):
-        lines = []
-        for i in range(10):
-            picture(folder / "train" / wnid / "images" / f"{wnid}_{i}.JPEG", 60 * number)
-            lines.append(f"{wnid}_{i}.JPEG\t{i}\t2\t{i + 20}\t63\n")
-        (folder / "train" / wnid / f"{wnid}_boxes.txt").write_text("".join(lines))
-    lines = []
-    for i in range(6):
-        picture(folder / "val" / "images" / f"val_{i}.JPEG", 60 * (i % 3))
-        lines.append(f"val_{i}.JPEG\t{WNIDS[i % 3]}\t0\t1\t9\t3\n")
-    (folder / "val" / "val_annotations.txt").write_text("".join(lines))
-    (folder / "wnids.txt").write_text("\n".join(WNIDS) + "\n")
-    (folder / "words.txt").write_text("n01\tcat, felid\nn02\tcrane, bird\nn03\tcrane, machine\n")
-    return root
+    return write_tiny_imagenet(tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@ import json
 import os
 import pickle
 import struct
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -333,3 +334,25 @@ def test_the_shipped_files_are_those_listed_and_each_can_be_made_again():
         assert info.scores["test"]["accuracy"] > 0
         assert {"commit", "seed", "versions", "data"} <= set(info.provenance)
         assert model(torch.zeros(1, len(info.mean), *info.size)).shape == (1, len(info.classes))
+
+
+def git(*arguments):
+    """What git says of this checkout; None where there is no git, no checkout, or it says no."""
+    try:
+        done = subprocess.run(
+            ["git", *arguments], cwd=Path(weights.__file__).parent, capture_output=True, text=True, timeout=30
+        )
+    except OSError:
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+@pytest.mark.parametrize("name", available())
+def test_the_commit_that_made_shipped_weights_is_in_the_history(name):
+    if git("ls-files", "--error-unmatch", "weights.py") is None:
+        pytest.skip("not a git checkout of this package: there is no history to look in")
+    if git("rev-parse", "--is-shallow-repository") != "false":
+        pytest.skip("a shallow checkout: the history is not here")
+    commit, _, _ = load_weights(name).info.provenance["commit"].partition("+")
+    assert len(commit) == 40
+    assert git("merge-base", "--is-ancestor", commit, "HEAD") is not None, f"{name}: {commit} is not in the history"

@@ -10,7 +10,8 @@ import notebooks
 import pytest
 import record_maps
 import torch
-from recorded.maps import check_maps, checksum, four_scores, read_maps
+from recorded.maps import check_maps, four_scores, read_maps
+from recorded.schema import checksum
 
 from lpa_core import data, metrics, posthoc
 from lpa_core.models import weights

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import record_photos
 import torch
-from recorded.photographs import SCORES, checksum, montage_rows, read_montages, read_runs
+from recorded.photographs import SCORES, montage_rows, read_montages, read_runs
+from recorded.schema import checksum
 
 from lpa_core.data import digits_in_clutter, montages
 from lpa_core.models.weights import load_weights

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from recorded import hard, literature, maps, photographs, runs, swaps
+from recorded import few_classes, hard, literature, maps, photographs, runs, swaps
 from recorded.schema import sha256_of
 from runs import varied
 
@@ -21,7 +21,8 @@ SCHEMAS = {
 
 
 def test_every_file_of_the_book_is_of_exactly_one_kind_and_whole():
-    every = (*SCHEMAS.values(), photographs.RUNS_SCHEMA, photographs.MONTAGES_SCHEMA, swaps.SWAPS)
+    photos = (photographs.RUNS_SCHEMA, photographs.MONTAGES_SCHEMA, few_classes.SCHEMA)
+    every = (*SCHEMAS.values(), *photos, swaps.SWAPS)
     found = sorted(path for schema in every for path in schema.files(RESULTS))
     assert found == sorted(RESULTS.glob("*.json"))
     assert all(schema.files(RESULTS) for schema in SCHEMAS.values())

@@ -8,6 +8,7 @@ import pytest
 import record_g
 import torch
 from recorded import swaps
+from recorded.schema import checksum
 from threads import single_thread
 
 from lpa_core.models.weights import load_weights
@@ -99,7 +100,7 @@ def test_an_altered_record_is_refused(made, path, value, message):
     with pytest.raises(ValueError, match="altered after it was written"):
         swaps.SWAPS.checked(record)
     with pytest.raises(ValueError, match=message):
-        swaps.SWAPS.checked({**record, "checksum": swaps.checksum(record)})
+        swaps.SWAPS.checked({**record, "checksum": checksum(record)})
 
 
 def test_the_stored_records_are_whole():
