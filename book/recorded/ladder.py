@@ -152,7 +152,9 @@ def network_of(variants: Mapping[str, Sequence[RecordedRun]], recipe: str) -> st
     if builder in ("attention_vgg", "vgg", "vgg_gap"):
         wide = f"1/{round(1 / width)} width" if width < 1 else FULL
         return f"paper's layout at {wide}, {run.config.epochs} epochs"
-    return {"photo_attention_net": "photo network", "small_attention_net": "small network"}.get(builder, recipe)
+    if builder == "photo_attention_net":
+        return f"photo network, {run.config.epochs} epochs"
+    return {"small_attention_net": "small network"}.get(builder, recipe)
 
 
 def best(ladder: Ladder) -> float:
