@@ -150,8 +150,8 @@ def network_of(variants: Mapping[str, Sequence[RecordedRun]], recipe: str) -> st
     run = variants[next((name for name in (ASKED, CONTROL) if name in variants), next(iter(variants)))][0]
     width, builder = run.config.model.get("width", 1.0), run.config.model["builder"]
     if builder in ("attention_vgg", "vgg", "vgg_gap"):
-        wide = f"1/{round(1 / width)} width" if width < 1 else FULL
-        return f"paper's layout at {wide}, {run.config.epochs} epochs"
+        wide = f"width 1/{round(1 / width)}" if width < 1 else FULL
+        return f"{wide}, {run.config.epochs} epochs"
     if builder == "photo_attention_net":
         return f"photo network, {run.config.epochs} epochs"
     return {"small_attention_net": "small network"}.get(builder, recipe)
