@@ -64,8 +64,8 @@ def dot_scores(local: Float[Tensor, "b c h w"], g: Float[Tensor, "b c"]) -> Floa
 def scaled_dot_scores(local: Float[Tensor, "b c h w"], g: Float[Tensor, "b c"]) -> Float[Tensor, "b h w"]:
     """Scaled dot product: c_i = <l_i, g> / sqrt(c). For vectors of independent parts its size does not grow with c.
 
-    Large scores make a softmax choose one position and leave the others without a gradient; dp grows them with
-    |l_i| |g|.
+    Large scores make a softmax choose one position and leave the others without a gradient; plain dot products grow
+    with the lengths of l_i and g.
 
     Source: Vaswani et al. (2017), section 3.2.1, for one query g. Not in Jetley et al. (2018).
     Raises: ValueError when the channels of ``local`` and ``g`` differ.
