@@ -1,13 +1,17 @@
 """Text and lists cite a work in the same words."""
 
+import notebooks
 import pytest
 from bs4 import BeautifulSoup
+from citations import Labels
+from pybtex.database import parse_file
 from sphinx.application import Sphinx
 from sphinx.util.docutils import docutils_namespace
 
 ENTRY = "@misc{{{key}, author = {{{authors}}}, title = {{On {key}}}, year = {{{year}}}}}\n"
 WORKS = {
-    "one": ("Draelos, Rachel Lea", "2019", "Draelos, 2019"),
+    "one": ("Draelos, Rachel Lea", "2019a", "Draelos, 2019a"),
+    "again": ("Draelos, Rachel Lea", "2019b", "Draelos, 2019b"),
     "two": ("Jain, Sarthak and Wallace, Byron C.", "2019", "Jain and Wallace, 2019"),
     "three": ("Böhle, Moritz and Fritz, Mario and Schiele, Bernt", "2021", "Böhle et al., 2021"),
     "others": ("Dosovitskiy, Alexey and others", "2020", "Dosovitskiy et al., 2020"),
@@ -43,5 +47,11 @@ def test_the_list_has_the_words_of_the_text(page):
 def test_the_text_names_authors_and_year(page, key):
     words = WORKS[key][2]
     names, year = words.rsplit(", ", 1)
-    (line,) = (item.get_text() for item in page.select("li") if names in item.get_text())
+    (line,) = (item.get_text() for item in page.select("li") if words in item.get_text())
     assert line == f"[{words}] and {names} [{year}]"
+
+
+def test_no_two_works_of_the_book_are_cited_alike():
+    entries = parse_file(str(notebooks.ROOT / "book" / "references.bib"), bib_format="bibtex").entries.values()
+    labels = list(Labels().format_labels(entries))
+    assert sorted(labels) == sorted(set(labels)) != []
