@@ -149,6 +149,24 @@ def pictures_for(info: Any) -> torch.Tensor:
     return normalise(images, info.mean, info.std)
 
 
+@pytest.mark.parametrize("match", ["global", "local"])
+def test_scaled_dot_products_equal_torch(match, engine):
+    """No network that ships has them."""
+    torch.manual_seed(0)
+    model = lpa_core.small_attention_net(4, compatibility="scaled_dp", match=match).eval()
+    model.trunk.tail[-1].weight.data *= 40  # scores that differ
+    images = torch.randn(2, 3, 24, 24)
+    steps, numbers = packed(steps_of(model, (24, 24)), half=False)
+    with torch.no_grad():
+        wanted = model.attend(images)
+    assert wanted.attended[2].weights.amax() > 2 / 36  # twice the equal weight
+    answers = engine({"steps": steps, "numbers": numbers, "half": False}, images)
+    for level, attended in enumerate(wanted.attended):
+        own = [answer["maps"][level] for answer in answers]
+        np.testing.assert_allclose(own, attended.weights.flatten(1).numpy(), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose([answer["logits"] for answer in answers], wanted.logits.numpy(), rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("name", [name for name in lpa_core.available() if name != "photo-pc"])  # see test_live_network
 def test_shipped_networks_equal_torch(name, engine):
     model, info = lpa_core.load_weights(name)
