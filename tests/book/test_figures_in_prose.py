@@ -10,6 +10,7 @@ import figures_in_prose as prose
 import notebooks
 import pytest
 from figures_in_prose import Figure, figures, loose, supported, unsupported, unsupported_in_page
+from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 CHAPTERS = notebooks.chapters()
@@ -102,6 +103,13 @@ def one_more(figure: Figure) -> Figure:
     return figure._replace(value=figure.value + Decimal(1).scaleb(int(figure.value.as_tuple().exponent)))
 
 
+def tied(figure: Figure, notebook: NotebookNode) -> bool:
+    """Whether the figure is named after its cell wherever it stands: then any other value is caught at its own place."""
+    text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    after = re.findall(rf"(?<![\d.,]){re.escape(str(figure.value))}(?![\d.,]*\d)(.{{0,6}})", text)
+    return bool(after) and all("<!--" in rest for rest in after)
+
+
 def test_most_figures_cannot_change_by_their_last_digit_unnoticed():
     tried = noticed = 0
     for path in CHAPTERS:
@@ -110,7 +118,7 @@ def test_most_figures_cannot_change_by_their_last_digit_unnoticed():
         for figure in (found for text in prose.prose_of(notebook) for found in figures(text)):
             if figure.digits > 1:
                 tried += 1
-                noticed += not supported(one_more(figure), known)
+                noticed += not supported(one_more(figure), known) or tied(figure, notebook)
     assert tried > 40
     assert noticed > 0.8 * tried  # the others meet a neighbour, such as 22.98 beside 22.97
 
