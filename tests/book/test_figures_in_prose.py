@@ -104,7 +104,7 @@ def one_more(figure: Figure) -> Figure:
 
 
 def tied(figure: Figure, notebook: NotebookNode) -> bool:
-    """Whether the figure is named after its cell wherever it stands: then any other value is caught at its own place."""
+    """Whether the figure is named after its cell wherever it stands: any other value is caught there."""
     text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
     after = re.findall(rf"(?<![\d.,]){re.escape(str(figure.value))}(?![\d.,]*\d)(.{{0,6}})", text)
     return bool(after) and all("<!--" in rest for rest in after)
