@@ -20,8 +20,12 @@ def network(kind, device):
     if kind == "gap":
         with torch.random.fork_rng():
             torch.manual_seed(0)
-            return models.build(GAP).eval().to(device)
-    return models.load_weights("digits-pc", device=device).model
+            model = models.build(GAP).eval().to(device)
+            model.trunk.any_memory_format = False
+            return model
+    model = models.load_weights("digits-pc", device=device).model
+    model.trunk.any_memory_format = False  # one layout on both: another rounds otherwise, and FGSM takes the signs
+    return model
 
 
 def maps(images):
