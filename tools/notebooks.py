@@ -279,13 +279,23 @@ def write(notebook: nbformat.NotebookNode, path: Path) -> None:
 
 
 def lighter(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """The notebook with its pictures in 256 colours each: a third of the bytes, and no difference to be seen."""
+    """The notebook with a third or less of its pictures' bytes, and no difference to be seen."""
     result = copy.deepcopy(notebook)
     for cell in code_cells(result):
         for output in cell.outputs:
             if "image/png" in output.get("data", {}):
-                output.data["image/png"] = in_256_colours(output.data["image/png"])
+                output.data.update(lightest(output.data.pop("image/png")))
     return result
+
+
+def lightest(png: str) -> dict[str, str]:
+    """A picture in base64 by its media type: 256 colours keep lines and letters sharp, JPEG keeps photographs light."""
+    with Image.open(io.BytesIO(base64.b64decode(png))) as picture:
+        if picture.mode == "P":  # made so by an earlier call
+            return {"image/png": png}
+    drawn, photograph = in_256_colours(png), as_jpeg(png)
+    is_photograph = len(photograph) < 0.8 * len(drawn)
+    return {"image/jpeg": photograph} if is_photograph else {"image/png": drawn}
 
 
 def in_256_colours(png: str) -> str:
@@ -296,6 +306,13 @@ def in_256_colours(png: str) -> str:
     flat.quantize(256, kmeans=4, dither=Image.Dither.NONE).save(packed, "png", optimize=True)
     smaller = base64.b64encode(packed.getvalue()).decode()
     return smaller if len(smaller) < len(png) else png
+
+
+def as_jpeg(png: str) -> str:
+    packed = io.BytesIO()
+    with Image.open(io.BytesIO(base64.b64decode(png))) as picture:
+        picture.convert("RGB").save(packed, "jpeg", quality=85, optimize=True, progressive=True)
+    return base64.b64encode(packed.getvalue()).decode()
 
 
 def stage(root: Path, only: Sequence[str], *, stored: bool = False, **how: Any) -> None:

@@ -10,7 +10,7 @@ from statistics import mean
 from typing import Any
 
 from .photographs import COMMON, ORIGIN
-from .schema import Schema, checksum, must, must_be_whole, same
+from .schema import must, must_be_whole, same, sealed
 
 FIELDS = (*COMMON, "config", "data", "box_share", "accuracy", "pointing")
 KINDS = ("pc", "uniform")
@@ -58,13 +58,10 @@ def _check_interval(name: str, row: Mapping[str, Sequence[float]]) -> None:
     must(abs(middle - mean(row["seeds"])) < 1e-5, f"{name}: the interval's mean must be that of the seeds")
 
 
-SCHEMA = Schema(
+SCHEMA = sealed(
     what="a record of a few classes of photographs",
     names=r"photos-few-classes",
     fields=FIELDS,
     check=_check,
-    stem=lambda values: str(values["name"]),
     origin=ORIGIN,
-    seal="checksum",
-    digest=checksum,
 )

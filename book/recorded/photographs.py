@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any, NamedTuple
 
-from .schema import Schema, checksum, must, must_be_whole, same
+from .schema import must, must_be_whole, same, sealed
 
 ORIGIN = ("command", "device", "ended", "threads", "versions", "cpu_seconds")
 COMMON = ("format", "name", "commit", *ORIGIN, "checksum")
@@ -93,23 +93,17 @@ def _check_montages(record: Mapping[str, Any]) -> dict[str, Any]:
     return dict(record)
 
 
-RUNS_SCHEMA = Schema(
+RUNS_SCHEMA = sealed(
     what="a record of attention on photographs",
     names=r"photos-tiny-imagenet",
     fields=RUNS,
     check=_check_runs,
-    stem=lambda values: str(values["name"]),
     origin=ORIGIN,
-    seal="checksum",
-    digest=checksum,
 )
-MONTAGES_SCHEMA = Schema(
+MONTAGES_SCHEMA = sealed(
     what="a record of montages",
     names=r"photos-montages-.+",
     fields=MONTAGES,
     check=_check_montages,
-    stem=lambda values: str(values["name"]),
     origin=ORIGIN,
-    seal="checksum",
-    digest=checksum,
 )

@@ -86,6 +86,13 @@ def checksum(record: Mapping[str, Any]) -> str:
     return sha256_of(record, without="checksum", allow_nan=False)
 
 
+def sealed(
+    *, what: str, names: str, fields: tuple[str, ...], check: Callable[[Mapping[str, Any]], T], origin: tuple[str, ...]
+) -> Schema[T]:
+    """The schema of files that hold their own ``name`` and a ``checksum``."""
+    return Schema(what, names, fields, check, lambda values: str(values["name"]), origin, "checksum", checksum)
+
+
 def must(holds: bool, otherwise: str) -> None:
     """Raise ValueError(``otherwise``) unless it holds."""
     if not holds:

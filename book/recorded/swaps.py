@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any, NamedTuple
 
-from .schema import Schema, checksum, must, must_be_whole, same
+from .schema import must, must_be_whole, same, sealed
 
 ORIGIN = ("command", "device", "ended", "threads", "versions", "cpu_seconds")
 FIELDS = ("format", "name", "commit", *ORIGIN, "compatibility", "data", "networks", "checksum")
@@ -104,13 +104,10 @@ def _check(record: Mapping[str, Any]) -> dict[str, Any]:
     return dict(record)
 
 
-SWAPS = Schema(
+SWAPS = sealed(
     what="a record of swapped global vectors",
     names=r"g-.+",
     fields=FIELDS,
     check=_check,
-    stem=lambda values: str(values["name"]),
     origin=ORIGIN,
-    seal="checksum",
-    digest=checksum,
 )

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor, nn
 
-from ..posthoc.layers import map_layers
+from ..posthoc.layers import used_map_layers
 from ..posthoc.methods import OwnMethod, explain
 from ..posthoc.network import Targets
 from .baselines import blurred_brightness, centre_prior, edge_maps, random_maps, uniform_maps
@@ -143,12 +143,13 @@ def by_layer(
     Args:
         model, images, targets, method, options: as in ``posthoc.explain``, for a method that takes a layer.
         pictures: the same before normalisation, for the baselines that look at brightness and edges.
-        layers: names of modules; None for every layer with a map, of nested modules of one size the outermost.
+        layers: names of modules; None for every layer whose map leads to the logits, of nested modules of one size the
+            outermost.
 
     Raises: ValueError on a method that takes no layer; otherwise as ``posthoc.explain`` and ``compare_maps``.
     """
     if layers is None:
-        found = map_layers(model, images)
+        found = used_map_layers(model, images)
         layers = [name for name in found if found.get(name.rpartition(".")[0], ())[1:] != found[name][1:]]
     maps = {name: explain(model, images, targets, method=method, layer=name, **options) for name in layers}
     return compare_maps(maps, masks, clusters, images=pictures, clamp=True, seed=seed)

@@ -26,6 +26,15 @@ def map_layers(model: nn.Module, images: Float[Tensor, "b c h w"]) -> dict[str, 
         return {name: (each.channels, each.height, each.width) for name, each in layouts.items()}
 
 
+def used_map_layers(model: nn.Module, images: Float[Tensor, "b c h w"]) -> dict[str, tuple[int, int, int]]:
+    """Those of ``map_layers`` that lead to the logits: a network may compute maps that its answer does not rest on."""
+    with undisturbed(model) as network, torch.enable_grad():
+        images = check_pictures(images, network)
+        layouts = _layouts(_outputs(network, images)[0], images)
+        used = {*_with_gradient(network, images, layouts)}
+    return {name: (each.channels, each.height, each.width) for name, each in layouts.items() if name in used}
+
+
 def find_layer(network: nn.Module, layer: str | nn.Module) -> tuple[str, nn.Module]:
     """The name and the module of ``layer``, which is either.
 

@@ -22,11 +22,11 @@ MOST = 2.0  # mean difference of a channel, of 255: less than a line drawn elsew
 
 def pixels(cell: nbformat.NotebookNode) -> list[np.ndarray]:
     """The pictures of a cell, those of each choice of an explorer, which are data addresses, among them."""
-    stored = [bundle["image/png"] for bundle in rules.data(cell) if "image/png" in bundle]
+    stored = [bundle[kind] for bundle in rules.data(cell) for kind in ("image/png", "image/jpeg") if kind in bundle]
     for explorer in rules.explorers(cell):
         shown = [explorer["panels"][place][0] for *places, _ in explorer["frames"] for place in places]
         stored += [address.partition(",")[2] for address in shown]
-    return [np.asarray(Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB"), dtype=float) for png in stored]
+    return [np.asarray(Image.open(io.BytesIO(base64.b64decode(one))).convert("RGB"), dtype=float) for one in stored]
 
 
 def words(cell: nbformat.NotebookNode) -> list[object]:

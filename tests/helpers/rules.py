@@ -87,7 +87,7 @@ def cell_problems(cell: nbformat.NotebookNode) -> Iterator[str]:
     own = tags(cell)
     if cell.execution_count is None and cell.source.strip():
         yield "no execution count is stored: nbval would not compare its output (make outputs)"
-    if len(cell.source.splitlines()) > MOST_LINES and UNSEEN not in own:
+    if len(cell.source.splitlines()) > MOST_LINES:
         yield f"more than {MOST_LINES} lines"
     if own & UNCHECKING or "NBVAL_" in cell.source:
         yield "its output is kept from being checked by another way than the tag machine-dependent"

@@ -157,3 +157,19 @@ def test_by_layer_has_a_row_for_every_layer_and_the_baselines() -> None:
     assert rows[0] == expected
     (row, *_) = by_layer(model, pictures - 0.5, masks, 1, pictures=pictures, layers=["early.0"])
     assert row.name == "early.0"
+
+
+def test_by_layer_leaves_out_what_no_logit_rests_on() -> None:
+    class WithIdle(Reader):
+        def __init__(self) -> None:
+            super().__init__()
+            self.idle = nn.Conv2d(2, 2, 1)
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            self.idle(self.early(images))
+            return super().forward(images)
+
+    model, pictures = WithIdle(), torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    assert "idle" in map_layers(model, pictures)
+    rows = by_layer(model, pictures, pictures[:, 0] > 0.7, pictures=pictures)
+    assert [row.name for row in rows if not row.baseline] == ["early", "late"]

@@ -1,25 +1,13 @@
 """The ladders, comparisons and words of the chapter on results, on made-up records with no, one and three seeds."""
 
-import json
 from pathlib import Path
 
 import pytest
 from recorded import ladder, photographs
 from recorded.runs import check_run, read_runs
-from recording import record, write
-from runs import tiny_run, varied
-from threads import single_thread
+from runs import varied
 
 FOLDER = Path(__file__).resolve().parents[2] / "book" / "results"
-
-
-@pytest.fixture(scope="module")
-def values(tmp_path_factory):
-    """The record of a real run, as its file holds it."""
-    folder = tmp_path_factory.mktemp("runs")
-    with single_thread():
-        tiny_run(folder / "run")
-    return json.loads(write(record(folder / "run", "tiny"), folder).read_text())
 
 
 def made(values, **right):

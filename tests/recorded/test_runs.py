@@ -7,22 +7,12 @@ import pytest
 import torch
 from recorded import runs as records
 from recorded.runs import NOT_RUN, check_run, difference, digest, read_run, read_runs, runs_of, table
-from recording import MOST_BYTES, record, write
-from runs import tiny_run, varied
-from threads import single_thread
+from recording import MOST_BYTES
+from runs import varied
 
 from lpa_core.data.sources import load
 from lpa_core.models.weights import load_weights
 from lpa_core.training.evaluation import evaluate
-
-
-@pytest.fixture(scope="module")
-def values(tmp_path_factory):
-    """The record of a real run, as its file holds it."""
-    folder = tmp_path_factory.mktemp("runs")
-    with single_thread():
-        tiny_run(folder / "run")
-    return json.loads(write(record(folder / "run", "tiny"), folder).read_text())
 
 
 def place(folder, *some):
