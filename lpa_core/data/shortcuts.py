@@ -43,7 +43,7 @@ def plant_shortcut(
       can point at it: a map that points at the digit of a network that lives on the tint says what is not so.
 
     Whether a network uses it is measured, not assumed: with ``misleading=True`` the shortcut tells another class, at
-    random; a network whose accuracy on these falls to chance lived on it.
+    random; a network whose accuracy on these falls to about zero, below chance, lived on it.
 
     Args:
         pictures: as of ``digits_in_clutter``, with three channels and at most ten classes.

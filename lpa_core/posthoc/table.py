@@ -99,7 +99,7 @@ METHODS: dict[str, Method] = {
         ),
         Method(
             function=smooth_grad,
-            description="The gradient averaged over noisy copies of the picture, which its flicker does not survive.",
+            description="The gradient averaged over noisy copies of the picture: its flicker averages out.",
             formula=r"M = \max_c\,\bigl|\tfrac{1}{N} \sum_n \partial s_k / \partial x_c\,(x + \varepsilon_n)\bigr|,\ "
             r"\varepsilon_n \sim \mathcal{N}(0, \sigma^2)",
             paper="Smilkov et al. (2017), arXiv:1706.03825",
@@ -110,7 +110,7 @@ METHODS: dict[str, Method] = {
         ),
         Method(
             function=gradient_x_input,
-            description="The gradient weighted by the pixel: what a linear network with this gradient would owe to it.",
+            description="The gradient times the pixel: what it adds to the score if the network is linear.",
             formula=r"M = \sum_c x_c\,\partial s_k / \partial x_c",
             paper="Shrikumar et al. (2016), arXiv:1605.01713",
             sign="signed",
@@ -171,7 +171,7 @@ METHODS: dict[str, Method] = {
         ),
         Method(
             function=grad_cam_plus_plus,
-            description="Grad-CAM that does justice to a small object beside a large one, and to several of a class.",
+            description="Grad-CAM with a weighted sum of positive gradients, meant for small and for several objects.",
             formula=r"M = \max(0, \sum_f w_f A_f),\ w_f = \sum_i \frac{g_{fi}^2}{2 g_{fi}^2 + g_{fi}^3 \sum_j A_{fj}}"
             r"\max(0, g_{fi}),\ g = \partial s_k / \partial A",
             paper="Chattopadhyay et al. (2018), arXiv:1710.11063",
