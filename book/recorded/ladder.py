@@ -23,6 +23,17 @@ CONTROL, ASKED = "uniform", "pc"
 LABELS = {"vgg": "VGG", "vgg-gap": "VGG, CAM layout", "global": "from g", "uniform": "equal weights"}
 # The three effects between VGG and attention: what changes, above, below.
 STEPS = (("resolution", "global", "vgg"), ("head", "uniform", "global"), ("attention", "pc", "uniform"))
+# One choice of the design at a time, as far as runs can tell: what is chosen, with it, without it.
+CHOICES = (
+    ("pc in place of dp", "pc", "dp"),
+    ("scaled in place of plain dp", "scaled-dp", "dp"),
+    ("pc in place of additive scores", "pc", "additive"),
+    ("softmax in place of sigmoid", "pc", "sigmoid"),
+    ("concat in place of indep", "pc", "indep"),
+    ("three levels in place of two", "pc", "levels-2"),
+    ("two levels in place of one", "levels-2", "levels-1"),
+    ("VGG in place of its CAM layout", "vgg", "vgg-gap"),
+)
 DATA = {
     "cifar100": "CIFAR-100",
     "cifar10": "CIFAR-10",
@@ -192,6 +203,12 @@ def gains(found: Sequence[Ladder]) -> list[Gain]:
 def steps(found: Sequence[Ladder]) -> list[tuple[str, Gain]]:
     """Resolution, head and attention, ladder by ladder, where both ends of a step were run."""
     each = ((what, gain(ladder, above, below)) for ladder in found for what, above, below in STEPS)
+    return [(what, one) for what, one in each if one.points]
+
+
+def choices(found: Sequence[Ladder]) -> list[tuple[str, Gain]]:
+    """What each choice of ``CHOICES`` gains, ladder by ladder, where both networks were run."""
+    each = ((what, gain(ladder, one, other)) for ladder in found for what, one, other in CHOICES)
     return [(what, one) for what, one in each if one.points]
 
 

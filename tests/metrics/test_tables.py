@@ -9,7 +9,7 @@ from lpa_core.metrics.baselines import edge_maps, random_maps, uniform_maps
 from lpa_core.metrics.intervals import Interval
 from lpa_core.metrics.localisation import box_masks, score_maps
 from lpa_core.metrics.tables import best_level, by_layer, compare_maps
-from lpa_core.posthoc import explain
+from lpa_core.posthoc import explain, map_layers
 
 NAN = float("nan")
 

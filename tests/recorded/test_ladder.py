@@ -7,6 +7,8 @@ from recorded import ladder, photographs
 from recorded.runs import check_run, read_runs
 from runs import varied
 
+from lpa_core.training.sweeps import VARIANTS
+
 FOLDER = Path(__file__).resolve().parents[2] / "book" / "results"
 
 
@@ -53,6 +55,16 @@ def test_two_seeds_have_an_interval_and_carry_no_claim(values):
     one = ladder.gain(only(values, pc=[48, 48], uniform=[40, 40]))
     assert (one.low, one.high, one.verdict) == (12.5, 12.5, "open")
     assert "fewer than 3 seeds" in ladder.sentence(one)
+
+
+def test_choices_are_compared_where_both_were_run(values):
+    found = only(values, pc=[48, 40], indep=[32], levels_1=[16], levels_2=[24], vgg=[8])
+    assert [(what, one.points) for what, one in ladder.choices([found])] == [
+        ("concat in place of indep", (25.0,)),
+        ("three levels in place of two", (37.5,)),
+        ("two levels in place of one", (12.5,)),
+    ]
+    assert {name for _, *names in ladder.CHOICES for name in names} <= {*VARIANTS}
 
 
 @pytest.mark.parametrize(
