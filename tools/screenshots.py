@@ -4,12 +4,28 @@ import base64
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import browser
 
 BUILD = Path(__file__).resolve().parent.parent / "_build"
+HIGHEST = 16_000
 LOOKS = {"light": (1280, "light"), "dark": (1280, "dark"), "390px": (390, "light")}
+
+
+def whole(chromium: Any, width: int) -> Iterator[bytes]:
+    """The page in one picture, or in several where it is higher than Chromium can draw at once."""
+    for _ in range(2):  # what is filled in late makes the page higher
+        height = chromium.execute_cdp_cmd("Page.getLayoutMetrics", {})["cssContentSize"]["height"]
+        # As high as the page: a capture beyond the window is now and then taken in mid-layout.
+        browser.resize(chromium, width, min(height, HIGHEST), phone=width < 600)
+        browser.settle(chromium)
+    for top in range(0, height, HIGHEST):
+        chromium.execute_script("window.scrollTo(0, arguments[0])", top)
+        browser.settle(chromium)
+        yield base64.b64decode(chromium.execute_cdp_cmd("Page.captureScreenshot", {"format": "png"})["data"])
 
 
 def main(names: list[str]) -> None:
@@ -35,13 +51,9 @@ def main(names: list[str]) -> None:
                     chromium.get(page.as_uri())
                     chromium.execute_script("document.documentElement.dataset.theme = arguments[0]", theme)
                     browser.settle(chromium)
-                    size = chromium.execute_cdp_cmd("Page.getLayoutMetrics", {})["cssContentSize"]
-                    # As high as the page: a capture beyond the window is now and then taken in mid-layout.
-                    browser.resize(chromium, width, min(size["height"], 16000), phone=width < 600)
-                    browser.settle(chromium)
-                    picture = chromium.execute_cdp_cmd("Page.captureScreenshot", {"format": "png"})["data"]
                     name = "-".join(page.relative_to(html).with_suffix("").parts).removeprefix("_static-")
-                    (out / f"{name}-{look}.png").write_bytes(base64.b64decode(picture))
+                    for part, picture in enumerate(whole(chromium, width)):
+                        (out / f"{name}-{look}{f'-{part + 1}' if part else ''}.png").write_bytes(picture)
         finally:
             chromium.quit()
     print(f"{len(pages) * len(LOOKS)} pictures in {out}")

@@ -102,6 +102,17 @@ def set_off_remarks(app: Sphinx, what: str, name: str, member: Any, options: Any
             lines.insert(index, "")
 
 
+def plain_signature(
+    app: Sphinx, what: str, name: str, member: Any, options: Any, signature: str | None, returns: str | None
+) -> tuple[str | None, str | None]:
+    """A signature that Sphinx can read and people can, too: ``...`` for a default that a factory makes, and the kind of
+    a number without its bounds, which its description tells."""
+    if signature is not None:
+        signature = signature.replace("<factory>", "...")
+        signature = re.sub(r"[\w.~]*Annotated\[([\w.]+), [\w.~]*Bounds\([^()]*\)\]", r"\1", signature)
+    return signature, returns
+
+
 def remove_thebe(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     """Jupyter Book gives every page the settings of thebe, which would run code on a server. Nothing here uses them."""
     for node in list(doctree.findall(nodes.raw)):
@@ -183,6 +194,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("env-check-consistency", number_titles)
     app.connect("autodoc-skip-member", skip_what_is_not_public)
     app.connect("autodoc-process-docstring", set_off_remarks, priority=400)  # before napoleon
+    app.connect("autodoc-process-signature", plain_signature)
     app.connect("doctree-resolved", remove_thebe, priority=900)
     app.connect("html-page-context", mend_markup)
     app.connect("html-page-context", keep_needed_assets, priority=900)

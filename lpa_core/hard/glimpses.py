@@ -169,7 +169,7 @@ class RecurrentAttention(nn.Module):
     """The recurrent attention model: ``glimpses`` looks at one picture, then an answer.
 
     Args:
-        num_classes: K.
+        num_classes: the number of classes, K.
         glimpses: T, how many.
         size, scales: of the ``GlimpseSensor``.
         hidden: length of the memory, which begins empty (all zero).

@@ -101,7 +101,7 @@ class HardAttention(nn.Module):
     """A classifier that sees one window: policy, crop, classifier.
 
     Args:
-        num_classes: K.
+        num_classes: the number of classes, K.
         size: (height, width) of the window in pixels.
         shrink: as in ``CropPolicy``; also the step from window to window.
         channels: of the policy; the classifier has 32 and 64.

@@ -41,7 +41,7 @@ class AttentionClassifier(nn.Module):
 
     Args:
         trunk: gives ``Features(local, g)``; its ``local_channels`` set the levels.
-        num_classes: K.
+        num_classes: the number of classes, K.
         compatibility, match, normalise: as in ``AttentionEstimator``.
         combine: how the levels are classified, with prepare = BN - ReLU - dropout.
             ``"concat"``: each g_a^s prepared, concatenated, one linear layer.

@@ -30,7 +30,7 @@ class State:
 
     @cached_property
     def pairs(self) -> "Pairs":
-        """The tensors of ``average`` and ``model``, listed once: they stay the same objects while training."""
+        """The tensors of ``average`` and ``model``, listed once, for they stay the same objects while training."""
         return paired(self.average, self.model)
 
 

@@ -1,5 +1,6 @@
 """The chapters that train, where there is a GPU (a pretended one), and the full branches, shrunk."""
 
+import logging
 import os
 
 import chapters
@@ -21,7 +22,10 @@ def in_a_folder_of_its_own(monkeypatch, tmp_path, one_thread, unchecked):
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(chapters.BOOK)
     monkeypatch.setenv("LPA_SCALE", "quick")
+    logger = logging.getLogger("lpa_core")
+    level = logger.level
     yield
+    logger.setLevel(level)  # a chapter that would name folders of this machine quietens it
     plt.close("all")
 
 

@@ -257,6 +257,13 @@ def test_remarks_of_docstrings_become_paragraphs():
     )
 
 
+def test_signatures_are_plain():
+    given = "(n: ~typing.Annotated[int, ~lpa_core.Bounds(least=1, below=9)] = 2, many: list[~typing.Any] = <factory>)"
+    wanted = "(n: int = 2, many: list[~typing.Any] = ...)"
+    assert lpa_book.plain_signature(None, "class", "name", None, None, given, "None") == (wanted, "None")
+    assert lpa_book.plain_signature(None, "module", "name", None, None, None, None) == (None, None)
+
+
 def test_settings_of_thebe_leave_the_page_and_other_raw_parts_stay():
     texts = ['<script type="text/x-thebe-config">{}</script>', "<script>kernelName = 'python3'</script>", "<b>own</b>"]
     document = nodes.section("", *(nodes.raw("", text, format="html") for text in texts))
